@@ -1,0 +1,50 @@
+/* codec.h: one interface for all codecs, one file each (codec_*.c), and the chain that runs them.
+
+   A decoder holds the contexts of the codecs that want one (blosc, zstd, deflate) and the scratch between the steps of a
+   chain.  It belongs to one thread at a time; contexts are made at first use and kept. */
+#ifndef RINGIO_CODEC_H
+#define RINGIO_CODEC_H
+
+#include <stddef.h>
+
+#include "ringio.h"
+
+struct span {
+    const uint8_t *data;
+    size_t nbytes;
+};
+
+/* What a step was given to say about a failure; becomes part of a ringio_failure. */
+struct codec_error {
+    uint64_t got;
+    uint64_t expected;
+    uint32_t step;
+};
+
+struct decoder; /* codec.c */
+
+/* decoder_new() gives NULL when out of memory. */
+struct decoder *decoder_new(void);
+void decoder_free(struct decoder *decoder);
+
+/* Bytes of scratch that the decoder holds on to. */
+size_t decoder_scratch_nbytes(const struct decoder *decoder);
+
+/* codec_decode_chain() runs all steps of 'chain' over 'source'.  'target' is where the last step may write:
+   'target_nbytes' (the chain's decoded size) of it.  On success '*decoded' is where the decoded bytes are: 'target', or,
+   where no step had to write, a part of 'source' itself; its nbytes is exactly the chain's decoded size (the
+   source's size for RINGIO_SAME_SIZE).  Never reads outside 'source' nor writes outside 'target'.  Returns 0 or -status, with 'error' filled in. */
+int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
+                       struct span source, uint8_t *target, size_t target_nbytes, struct span *decoded,
+                       struct codec_error *error);
+
+/* One step.  Decodes 'source' into 'target', whose size is 'target_nbytes'; sets '*decoded' to what it wrote, or, for
+   a codec that only looks (crc32c), to the part of 'source' that stays.  Returns 0 or -status.  With
+   RINGIO_CODEC_AT_MOST in codec->flags fewer bytes than target_nbytes are fine, otherwise the size is exact. */
+typedef int codec_decode_fn(struct decoder *decoder, const struct ringio_codec *codec, struct span source,
+                            uint8_t *target, size_t target_nbytes, struct span *decoded, struct codec_error *error);
+
+codec_decode_fn codec_blosc_decode, codec_zstd_decode, codec_lz4_decode, codec_deflate_decode, codec_crc32c_decode,
+    codec_shuffle_decode, codec_swap_decode;
+
+#endif

@@ -1,0 +1,296 @@
+#define _GNU_SOURCE
+#include "files.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* -------------------------------------------------------------------------------------------------------- identities */
+
+static void identity_set(struct ringio_identity *identity, const struct stat *info)
+{
+    *identity = (struct ringio_identity){
+        .device = info->st_dev,
+        .inode = info->st_ino,
+        .nbytes = (uint64_t)info->st_size,
+        .mtime_ns = (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec,
+        .status = S_ISREG(info->st_mode) ? 0 : S_ISDIR(info->st_mode) ? -EISDIR : -RINGIO_NOT_REGULAR,
+    };
+}
+
+int identity_equal(const struct ringio_identity *a, const struct ringio_identity *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->nbytes == b->nbytes && a->mtime_ns == b->mtime_ns;
+}
+
+static void identity_of_path(const char *path, struct ringio_identity *identity)
+{
+    struct stat info;
+    if (stat(path, &info) == 0)
+        identity_set(identity, &info);
+    else
+        *identity = (struct ringio_identity){.status = -errno};
+}
+
+void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count, struct ringio_identity *identities)
+{
+    for (uint64_t i = 0; i < count; i++)
+        identity_of_path(paths + path_offsets[i], &identities[i]);
+}
+
+/* ----------------------------------------------------------------------------------------------- one file, uncached */
+
+/* Reads a whole file into memory.  Returns 0 or -errno. */
+static int load_file(struct file *file)
+{
+    uint64_t nbytes = file->identity.nbytes;
+    uint8_t *data = malloc(nbytes ? nbytes : 1);
+    if (!data)
+        return -ENOMEM;
+    for (uint64_t got = 0; got < nbytes;) {
+        ssize_t more = pread(file->fd, data + got, nbytes - got, (off_t)got);
+        if (more < 0 && errno == EINTR)
+            continue;
+        if (more <= 0) {
+            int status = more < 0 ? -errno : -RINGIO_CHANGED;
+            free(data);
+            return status;
+        }
+        got += (uint64_t)more;
+    }
+    file->data = data;
+    return 0;
+}
+
+static void file_close(struct file *file)
+{
+    if (file->fd >= 0)
+        close(file->fd);
+    free((void *)(uintptr_t)file->data);
+    free(file);
+}
+
+/* Opens without waiting for a writer of a FIFO, refuses what is not a regular file, and then clears O_NONBLOCK: io_uring
+   takes it as a promise and answers -EAGAIN for regular files that have it. */
+static int file_open(const char *path, uint64_t hash, int load, struct file **opened)
+{
+    size_t path_nbytes = strlen(path) + 1;
+    struct file *file = calloc(1, sizeof *file + path_nbytes);
+    if (!file)
+        return -ENOMEM;
+    memcpy(file->path, path, path_nbytes);
+    file->hash = hash;
+    do {
+        file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    } while (file->fd < 0 && errno == EINTR);
+    int status = file->fd < 0 ? -errno : 0;
+    struct stat info;
+    if (status == 0 && fstat(file->fd, &info))
+        status = -errno;
+    if (status == 0) {
+        identity_set(&file->identity, &info);
+        status = file->identity.status;
+    }
+    if (status == 0 && fcntl(file->fd, F_SETFL, 0))
+        status = -errno;
+    if (status == 0 && load)
+        status = load_file(file);
+    if (status)
+        file_close(file);
+    else
+        *opened = file;
+    return status;
+}
+
+/* --------------------------------------------------------------------------------------------------------- the cache */
+
+void file_cache_init(struct file_cache *cache, uint32_t count_max, int load)
+{
+    memset(cache, 0, sizeof *cache);
+    pthread_mutex_init(&cache->mutex, NULL);
+    cache->count_max = count_max;
+    cache->load = load;
+}
+
+/* FNV-1a, 64 bit. */
+static uint64_t hash_path(const char *path)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (; *path; path++)
+        hash = (hash ^ (uint8_t)*path) * 1099511628211u;
+    return hash;
+}
+
+static void lru_unlink(struct file_cache *cache, struct file *file)
+{
+    *(file->newer ? &file->newer->older : &cache->newest) = file->older;
+    *(file->older ? &file->older->newer : &cache->oldest) = file->newer;
+    file->newer = file->older = NULL;
+}
+
+static void lru_push(struct file_cache *cache, struct file *file)
+{
+    file->older = cache->newest;
+    file->newer = NULL;
+    *(cache->newest ? &cache->newest->newer : &cache->oldest) = file;
+    cache->newest = file;
+}
+
+/* Takes a file out of the hash and the list: it can be found no more, and is closed with its last pin. */
+static void cache_remove(struct file_cache *cache, struct file *file)
+{
+    struct file **link = &cache->buckets[file->hash % FILE_BUCKETS];
+    while (*link != file)
+        link = &(*link)->chain_next;
+    *link = file->chain_next;
+    file->chain_next = file; /* marks it as removed */
+    lru_unlink(cache, file);
+    cache->count--;
+    if (file->pins == 0)
+        file_close(file);
+}
+
+static int is_removed(const struct file *file)
+{
+    return file->chain_next == file;
+}
+
+static struct file *cache_find(struct file_cache *cache, const char *path, uint64_t hash)
+{
+    struct file *file = cache->buckets[hash % FILE_BUCKETS];
+    while (file && (file->hash != hash || strcmp(file->path, path) != 0))
+        file = file->chain_next;
+    return file;
+}
+
+/* Closes unpinned files, oldest first, until 'count_max' are left. */
+static void cache_shrink(struct file_cache *cache, uint32_t count_max)
+{
+    for (struct file *file = cache->oldest; file && cache->count > count_max;) {
+        struct file *newer = file->newer;
+        if (file->pins == 0)
+            cache_remove(cache, file);
+        file = newer;
+    }
+}
+
+/* A read of one byte that must not wait: -EOPNOTSUPP says that this filesystem knows no such thing (tmpfs, overlayfs,
+   FUSE); a ring would hand each read there to a kernel thread. */
+static int probe_nowait(struct file_cache *cache, const struct file *file)
+{
+    for (uint32_t i = 0; i < cache->device_count; i++)
+        if (cache->devices[i].device == file->identity.device)
+            return cache->devices[i].nowait;
+    int nowait = 0;
+#ifdef RWF_NOWAIT
+    char byte;
+    struct iovec iov = {&byte, 1};
+    nowait = preadv2(file->fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN;
+#endif
+    if (cache->device_count < FILE_DEVICES) {
+        cache->devices[cache->device_count].device = file->identity.device;
+        cache->devices[cache->device_count++].nowait = nowait;
+    }
+    return nowait;
+}
+
+static void count_up(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* Opens 'path' and puts it into the cache, pinned.  Another thread may have been faster: its file is as good. */
+static int open_and_insert(struct file_cache *cache, const char *path, uint64_t hash, struct file **result)
+{
+    struct file *file;
+    int status = file_open(path, hash, cache->load, &file);
+    count_up(&cache->opens);
+    if (status == -EMFILE || status == -ENFILE) {
+        pthread_mutex_lock(&cache->mutex);
+        cache_shrink(cache, 0);
+        pthread_mutex_unlock(&cache->mutex);
+        status = file_open(path, hash, cache->load, &file);
+    }
+    if (status)
+        return status;
+    pthread_mutex_lock(&cache->mutex);
+    struct file *other = cache_find(cache, path, hash);
+    if (other && identity_equal(&other->identity, &file->identity)) {
+        file_close(file);
+        file = other;
+    } else {
+        if (other)
+            cache_remove(cache, other);
+        file->nowait = probe_nowait(cache, file);
+        file->chain_next = cache->buckets[hash % FILE_BUCKETS];
+        cache->buckets[hash % FILE_BUCKETS] = file;
+        lru_push(cache, file);
+        cache->count++;
+    }
+    file->pins++;
+    cache_shrink(cache, cache->count_max);
+    pthread_mutex_unlock(&cache->mutex);
+    *result = file;
+    return 0;
+}
+
+int file_get(struct file_cache *cache, const char *path, const struct ringio_identity *expected, struct file **result)
+{
+    uint64_t hash = hash_path(path);
+    pthread_mutex_lock(&cache->mutex);
+    struct file *file = cache_find(cache, path, hash);
+    if (file) {
+        file->pins++;
+        lru_unlink(cache, file);
+        lru_push(cache, file);
+    }
+    pthread_mutex_unlock(&cache->mutex);
+    if (file) {
+        struct ringio_identity now;
+        if (!expected) {
+            identity_of_path(path, &now);
+            count_up(&cache->stat_calls);
+        }
+        if (identity_equal(&file->identity, expected ? expected : &now)) {
+            *result = file;
+            return 0;
+        }
+        file_put(cache, file);
+    }
+    int status = open_and_insert(cache, path, hash, result);
+    if (status == 0 && expected && !identity_equal(&(*result)->identity, expected)) {
+        file_put(cache, *result);
+        status = -RINGIO_CHANGED;
+    }
+    return status;
+}
+
+void file_put(struct file_cache *cache, struct file *file)
+{
+    pthread_mutex_lock(&cache->mutex);
+    assert(file->pins > 0);
+    file->pins--;
+    if (file->pins == 0 && is_removed(file))
+        file_close(file);
+    else if (file->pins == 0 && cache->count > cache->count_max)
+        cache_shrink(cache, cache->count_max);
+    pthread_mutex_unlock(&cache->mutex);
+}
+
+void file_cache_forget_pins(struct file_cache *cache)
+{
+    for (struct file *file = cache->newest; file; file = file->older)
+        file->pins = 0;
+}
+
+void file_cache_destroy(struct file_cache *cache)
+{
+    cache_shrink(cache, 0);
+    assert(cache->count == 0);
+    pthread_mutex_destroy(&cache->mutex);
+}

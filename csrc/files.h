@@ -1,0 +1,59 @@
+/* files.h: the open files of a reader, the least recently used closed first.
+
+   A file is looked up by path and checked by identity (device, inode, size, modification time): bytes of a replaced or
+   rewritten file are never served as those of the old one.  A file in use is pinned, so its descriptor outlives every
+   read that was submitted with it. */
+#ifndef RINGIO_FILES_H
+#define RINGIO_FILES_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "ringio.h"
+
+struct file {
+    int fd;
+    int nowait;          /* reads of cached data answer at once (FMODE_NOWAIT): worth a ring */
+    const uint8_t *data; /* the bytes themselves, for the memory backend; else NULL */
+    struct ringio_identity identity;
+    /* the cache's own: */
+    uint64_t hash;
+    uint64_t pins;
+    struct file *chain_next; /* same hash bucket */
+    struct file *newer, *older;
+    char path[];
+};
+
+#define FILE_BUCKETS 1024
+#define FILE_DEVICES 32
+
+struct file_cache {
+    pthread_mutex_t mutex;
+    struct file *buckets[FILE_BUCKETS];
+    struct file *newest, *oldest;
+    uint32_t count, count_max;
+    int load; /* memory backend: read the whole file when it is opened */
+    uint32_t device_count;
+    struct { uint64_t device; int nowait; } devices[FILE_DEVICES]; /* probed once each */
+    _Atomic uint64_t opens;
+    _Atomic uint64_t stat_calls;
+};
+
+void file_cache_init(struct file_cache *cache, uint32_t count_max, int load);
+void file_cache_destroy(struct file_cache *cache);
+
+/* file_cache_forget_pins() is for a child after fork(): nobody there uses what its parent had pinned. */
+void file_cache_forget_pins(struct file_cache *cache);
+
+/* file_get() opens 'path', or finds it open, and pins it in '*file'.  'expected' (may be NULL) is the identity that it
+   must have; without it the path is looked up again, so that a replaced file is opened anew.  Returns 0, -errno,
+   -RINGIO_NOT_REGULAR, or -RINGIO_CHANGED.  Thread-safe. */
+int file_get(struct file_cache *cache, const char *path, const struct ringio_identity *expected, struct file **file);
+
+/* file_put() gives up a pin. */
+void file_put(struct file_cache *cache, struct file *file);
+
+int identity_equal(const struct ringio_identity *a, const struct ringio_identity *b);
+
+#endif

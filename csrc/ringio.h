@@ -1,0 +1,9 @@
+/* ringio.h: what C code includes to use the core.  The declarations live in ringio_api.h, which cffi reads too. */
+#ifndef RINGIO_H
+#define RINGIO_H
+
+#include <stdint.h>
+
+#include "ringio_api.h"
+
+#endif

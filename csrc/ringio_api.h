@@ -1,0 +1,344 @@
+/* ringio_api.h: every struct, constant and function that both C and Python see.
+
+   cffi reads this file as it stands, so it has no include guard and no #include: C code includes "ringio.h".
+   All sizes and offsets are in bytes unless the name says otherwise.  Structs are plain arrays of records on the
+   Python side (numpy structured dtypes), so every field is placed by hand without padding. */
+
+#define RINGIO_MAX_DIMS 32
+#define RINGIO_NO_FILE 0xffffffff
+#define RINGIO_NO_FILL 0xffffffffffffffff
+#define RINGIO_MISSING 0xffffffffffffffff
+#define RINGIO_TO_END 0xffffffffffffffff
+#define RINGIO_SAME_SIZE 0xffffffffffffffff
+
+/* ------------------------------------------------------------------ a plan: pure data, what to fetch and where it goes */
+
+/* One object that bytes are read from: a path, or bytes that are in memory already. */
+struct ringio_file {
+    uint64_t path_offset; /* where its NUL-terminated path starts in plan.paths */
+    uint64_t data;        /* address of its bytes when they are in memory already, else 0 */
+    uint64_t nbytes;      /* with 'data': how many; with 'inode': the size it must have */
+    uint64_t device;      /* with 'inode': st_dev that it must have */
+    uint64_t inode;       /* st_ino that it must have; 0: whatever is there */
+    int64_t mtime_ns;     /* with 'inode': modification time that it must have, ns since the epoch */
+};
+
+/* One read given to a backend: after coalescing, the source of one or more tasks. */
+struct ringio_request {
+    uint64_t offset;
+    uint64_t nbytes;     /* RINGIO_TO_END: as many as the file holds beyond 'offset' */
+    uint32_t file;       /* index of a file; RINGIO_NO_FILE: nothing is read, the tasks write their fill value */
+    uint32_t first_task; /* its tasks are the 'task_count' from here */
+    uint32_t task_count;
+    uint32_t flags; /* RINGIO_REQUEST_... */
+};
+
+#define RINGIO_REQUEST_MISSING_FILLS 1 /* a file that does not exist is a missing chunk: write the fill value */
+
+/* Decode and scatter one chunk. */
+struct ringio_task {
+    uint64_t source_offset;    /* from the start of its request */
+    uint64_t source_nbytes;    /* encoded bytes; RINGIO_TO_END: the rest of the request */
+    uint64_t first_projection; /* its projections are the 'projection_count' from here */
+    uint32_t projection_count;
+    uint32_t chain; /* how it is decoded */
+};
+
+/* A box of the decoded chunk and its place in a target.  How many elements it has along each dimension stands in
+   plan.counts[projection * plan.dim_count ...]. */
+struct ringio_projection {
+    int64_t source_offset; /* of its first element in the decoded chunk */
+    int64_t target_offset; /* of its first element in the target */
+    uint64_t layout;       /* the strides it is walked with */
+};
+
+/* Strides shared by many projections. */
+struct ringio_layout {
+    uint32_t target;      /* index of a target */
+    uint32_t itemsize;    /* bytes an element */
+    uint64_t fill_offset; /* of the fill value's 'itemsize' bytes in plan.fill_values; RINGIO_NO_FILL: none */
+    int64_t source_strides[32];
+    int64_t target_strides[32];
+};
+
+struct ringio_target {
+    uint64_t data; /* address */
+    uint64_t nbytes;
+};
+
+/* One step of a codec chain, in decoding order. */
+struct ringio_codec {
+    uint32_t kind;           /* RINGIO_CODEC_... */
+    uint32_t itemsize;       /* shuffle, swap: bytes an element */
+    uint64_t decoded_nbytes; /* what the step gives: exactly this, or with RINGIO_CODEC_AT_MOST no more than this */
+    uint32_t flags;          /* RINGIO_CODEC_AT_MOST */
+    uint32_t reserved;
+};
+
+#define RINGIO_CODEC_BLOSC 1   /* a blosc1 or blosc2 chunk */
+#define RINGIO_CODEC_ZSTD 2    /* one or more zstd frames */
+#define RINGIO_CODEC_LZ4 3     /* numcodecs framing: int32 LE decoded size, then an LZ4 block */
+#define RINGIO_CODEC_GZIP 4    /* one or more gzip members; a zlib stream is taken too */
+#define RINGIO_CODEC_ZLIB 5    /* a zlib stream; gzip members are taken too */
+#define RINGIO_CODEC_CRC32C 6  /* 4 bytes LE behind the data */
+#define RINGIO_CODEC_SHUFFLE 7 /* numcodecs byte shuffle over elements of 'itemsize' */
+#define RINGIO_CODEC_SWAP 8    /* reverse the bytes of each element of 'itemsize' */
+
+#define RINGIO_CODEC_AT_MOST 1
+
+struct ringio_chain {
+    uint64_t decoded_nbytes;     /* of the decoded chunk; RINGIO_SAME_SIZE: as its source, where there is no codec */
+    uint64_t encoded_nbytes_max; /* more than this is refused before anything is allocated for it */
+    uint32_t first_codec;
+    uint32_t codec_count;
+};
+
+struct ringio_plan {
+    const char *paths;
+    uint64_t paths_nbytes;
+    const struct ringio_file *files;
+    uint64_t file_count;
+    const struct ringio_request *requests;
+    uint64_t request_count;
+    const struct ringio_task *tasks;
+    uint64_t task_count;
+    const struct ringio_projection *projections;
+    uint64_t projection_count;
+    const int64_t *counts; /* projection_count x dim_count */
+    uint64_t dim_count;
+    const struct ringio_chain *chains;
+    uint64_t chain_count;
+    const struct ringio_codec *codecs;
+    uint64_t codec_count;
+    const struct ringio_layout *layouts;
+    uint64_t layout_count;
+    const uint8_t *fill_values;
+    uint64_t fill_values_nbytes;
+    const struct ringio_target *targets;
+    uint64_t target_count;
+};
+
+/* ------------------------------------------------------------------------------------------------- what went wrong */
+
+/* Status of a task: 0, -errno, or one of these negated. */
+#define RINGIO_EOF 10001         /* the bytes lie past the end; got: the file's size, expected: the end asked for */
+#define RINGIO_CORRUPT 10002     /* the codec refused the encoded bytes; got: a reason, RINGIO_REASON_... */
+#define RINGIO_WRONG_SIZE 10003  /* decodes to 'got' bytes (or says so), 'expected' were due */
+#define RINGIO_CHECKSUM 10004    /* got: the checksum of the bytes, expected: the one stored with them */
+#define RINGIO_CHANGED 10005     /* the file is not the one the plan was made for */
+#define RINGIO_NOT_REGULAR 10006 /* FIFO, device, socket */
+#define RINGIO_BAD_PLAN 10007    /* an index or an extent of the plan lies outside; got: RINGIO_PLAN_... */
+#define RINGIO_CANCELLED 10008   /* the job was cancelled before this task ran */
+#define RINGIO_UNSUPPORTED 10009 /* a feature of the encoded bytes that this build cannot decode; got: a reason */
+#define RINGIO_TOO_LARGE 10010   /* 'got' encoded bytes, at most 'expected' make sense for such a chunk */
+#define RINGIO_NO_MEMORY 10011   /* needs 'got' bytes at once, the reader's limit is 'expected' */
+
+#define RINGIO_REASON_NONE 0
+#define RINGIO_REASON_HEADER 1      /* too short for a header, or a header that contradicts itself */
+#define RINGIO_REASON_TRUNCATED 2   /* ends before it is complete */
+#define RINGIO_REASON_DATA 3        /* the compressed data is damaged */
+#define RINGIO_REASON_TRAILING 4    /* bytes left over behind the encoded data */
+#define RINGIO_REASON_DICTIONARY 5  /* needs a dictionary */
+#define RINGIO_REASON_WINDOW 6      /* asks for a window larger than the chunk justifies */
+#define RINGIO_REASON_INNER_CODEC 7 /* blosc with an inner codec that c-blosc2 lacks (snappy) */
+#define RINGIO_REASON_ITEMSIZE 8    /* not a multiple of the element size */
+
+#define RINGIO_PLAN_FILE 1
+#define RINGIO_PLAN_TASK 2
+#define RINGIO_PLAN_PROJECTION 3
+#define RINGIO_PLAN_CHAIN 4
+#define RINGIO_PLAN_LAYOUT 5
+#define RINGIO_PLAN_SOURCE_BOX 6 /* a projection reaches outside the decoded chunk */
+#define RINGIO_PLAN_TARGET_BOX 7 /* a projection reaches outside the target */
+#define RINGIO_PLAN_FILL 8       /* a missing chunk and no fill value */
+#define RINGIO_PLAN_SOURCE 9     /* a task's bytes lie outside its request */
+
+struct ringio_failure {
+    uint64_t task;
+    uint64_t request;
+    int32_t status;
+    uint32_t step; /* which codec of the chain, counted in decoding order; meaningless unless a codec failed */
+    uint64_t got;
+    uint64_t expected;
+};
+
+/* -------------------------------------------------------------------------------------------------------- a reader */
+
+#define RINGIO_BACKEND_AUTO 0
+#define RINGIO_BACKEND_URING 1
+#define RINGIO_BACKEND_THREADS 2
+#define RINGIO_BACKEND_MEMORY 3
+
+/* Completions edited on purpose, for tests: each rate is "one in so many", 0 never. */
+struct ringio_faults {
+    uint64_t seed;
+    uint32_t short_rate;   /* fewer bytes than asked, the tail of the buffer poisoned */
+    uint32_t zero_rate;    /* no bytes, as at the end of file, once */
+    uint32_t eio_rate;     /* -EIO */
+    uint32_t eintr_rate;   /* -EINTR */
+    uint32_t eagain_rate;  /* -EAGAIN */
+    uint32_t late_rate;    /* held back, so that completions come reordered */
+    uint32_t submit_rate;  /* the submission is refused with -EBUSY, once */
+    uint32_t init_status;  /* the backend cannot be made: this errno */
+};
+
+struct ringio_options {
+    uint32_t backend; /* RINGIO_BACKEND_... */
+    uint32_t worker_count;
+    uint32_t queue_depth;  /* most requests in flight in one worker */
+    uint32_t open_files;   /* most files kept open */
+    uint64_t memory_limit_bytes; /* most bytes of buffers at one time, all workers together */
+    struct ringio_faults faults;
+};
+
+struct ringio_statistics {
+    uint64_t requests;
+    uint64_t tasks;
+    uint64_t projections;
+    uint64_t bytes_read;
+    uint64_t bytes_asked;  /* encoded bytes of all tasks */
+    uint64_t bytes_decoded;
+    uint64_t coalesced_requests; /* requests that served more than one task */
+    uint64_t retries;      /* reads submitted again: short, -EAGAIN, -EINTR */
+    uint64_t opens;
+    uint64_t stats_calls;  /* stat(2) calls that validated an open file */
+    uint64_t inline_jobs;  /* plans run by the calling thread */
+    uint64_t wait_ns;
+    uint64_t decode_ns;    /* decode and scatter */
+    uint64_t peak_in_flight; /* requests, in one worker */
+    uint64_t peak_buffer_bytes; /* slots and scratch of all workers */
+};
+
+struct ringio_reader;
+struct ringio_job;
+
+/* ringio_reader_new() makes a reader; its threads start with the first job.  Returns NULL only when out of memory.
+   The backend is probed here: ringio_reader_backend() says which it is, or 0 when the one asked for by name cannot be
+   had; ringio_reader_reason() says why, in words, and lives as long as the reader. */
+struct ringio_reader *ringio_reader_new(const struct ringio_options *options);
+uint32_t ringio_reader_backend(const struct ringio_reader *reader);
+const char *ringio_reader_reason(const struct ringio_reader *reader);
+void ringio_reader_statistics(struct ringio_reader *reader, struct ringio_statistics *statistics);
+
+/* ringio_reader_free() cancels what runs, waits for it, stops the threads and closes all files.  In a child of the
+   process that used the reader it only lets go of what the child inherited. */
+void ringio_reader_free(struct ringio_reader *reader);
+
+/* ringio_execute() starts every request and task of 'plan' and waits for at most 'wait_ms'.  '*job' is set to the job,
+   which the caller frees with ringio_job_free().  The plan, all it points to, and the targets must stay alive and
+   unmoved until ringio_job_wait() has returned 1.  Returns 1 when the job is done, 0 when it is still running, -errno
+   when it could not be started ('*job' is NULL then).  Failures of tasks are no failure of the call: they are listed
+   by ringio_job_failures().  Thread-safe. */
+int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms, struct ringio_job **job);
+
+/* ringio_job_wait() waits for at most 'wait_ms' (-1: without limit).  Returns 1 when the job is done, else 0. */
+int ringio_job_wait(struct ringio_job *job, int wait_ms);
+
+/* ringio_job_cancel() makes workers claim no more of the job; what is in flight is still waited for by
+   ringio_job_wait().  Tasks that did not run are not listed as failures. */
+void ringio_job_cancel(struct ringio_job *job);
+
+/* ringio_job_progress() gives how many requests are done. */
+uint64_t ringio_job_progress(const struct ringio_job *job);
+
+/* ringio_job_failures() gives the failed tasks of a job that is done, ordered by task; '*count' is set to how many. */
+const struct ringio_failure *ringio_job_failures(struct ringio_job *job, uint64_t *count);
+
+/* ringio_job_free() frees a job that is done. */
+void ringio_job_free(struct ringio_job *job);
+
+/* ------------------------------------------------------------------------------------------------- files, and limits */
+
+struct ringio_identity {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t nbytes;
+    int64_t mtime_ns;
+    int32_t status; /* 0, -errno, or -RINGIO_NOT_REGULAR (-EISDIR for a directory) */
+    uint32_t reserved;
+};
+
+/* ringio_stat() looks up 'count' paths: the i-th starts at paths + path_offsets[i] and ends with NUL. */
+void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count, struct ringio_identity *identities);
+
+/* ------------------------------------------------------------------------------------------------ planning: pure maths */
+
+/* A regular grid of chunks, perhaps several levels of it (a shard's inner chunks).  An innermost chunk has one id: the
+   sum over levels and dimensions of (its coordinate on that level) x (that level's id stride).  Ids of one outer
+   chunk are consecutive. */
+struct ringio_grid {
+    uint32_t dim_count;
+    uint32_t level_count;       /* 1: no shards */
+    int64_t chunk_shape[32];    /* elements of an innermost chunk along each dimension */
+    int64_t chunk_strides[32];  /* bytes between neighbours in a decoded innermost chunk */
+    int64_t level_factors[128]; /* [level * 32 + dimension], level 0 outermost: innermost chunks per chunk of this level */
+    uint64_t id_strides[128];   /* [level * 32 + dimension] */
+};
+
+/* Boxes to be read: box i has 'counts' elements along each dimension, 'steps' apart, from 'starts'. Arrays are
+   (box, dimension); a row stride of 0 makes all boxes share one row. */
+struct ringio_boxes {
+    uint64_t box_count;
+    const int64_t *starts;
+    const int64_t *counts;
+    const int64_t *steps; /* all positive */
+    uint64_t counts_row_stride; /* in elements: 0 or dim_count */
+    uint64_t steps_row_stride;
+    const int64_t *target_offsets; /* per box: where its first element goes */
+    const uint64_t *layouts;       /* per box: index of its layout, or NULL: layout 0 */
+};
+
+/* ringio_plan_count() gives how many (box, innermost chunk) pairs there are, or -EOVERFLOW. Boxes must be normalised:
+   inside the array, counts and steps as described. */
+int64_t ringio_plan_count(const struct ringio_grid *grid, const struct ringio_boxes *boxes);
+
+/* ringio_plan_intersect() writes the pairs, ordered by chunk id: 'ids', 'projections' and 'counts' (pair, dimension)
+   hold 'pair_count' (from ringio_plan_count()) each, so do 'chunk_ids' and 'first_pairs', of which the first N are set:
+   the distinct ids, ascending, and the first pair of each.  Returns N or -ENOMEM. */
+int64_t ringio_plan_intersect(const struct ringio_grid *grid, const struct ringio_boxes *boxes,
+                              const struct ringio_layout *layouts, uint64_t pair_count,
+                              struct ringio_projection *projections, int64_t *counts,
+                              uint64_t *chunk_ids, uint64_t *first_pairs);
+
+/* ringio_plan_segments() splits ascending 'ids' where id / ids_per_segment changes: writes the quotients and the index
+   of the first id of each ('count' + 1 places each; the last first is 'count').  Returns how many segments. */
+uint64_t ringio_plan_segments(const uint64_t *ids, uint64_t count, uint64_t ids_per_segment, uint64_t *segments,
+                              uint64_t *firsts);
+
+/* ringio_plan_locate() looks up chunks in shard indexes.  Segment s covers ids[firsts[s] .. firsts[s + 1]); its index
+   is the array of (offset, nbytes) pairs at address 'indexes[s]' (0: the whole shard is missing), taken at
+   id % ids_per_segment / ids_per_entry; its shard lies at bases[s] .. bases[s] + sizes[s] of its file.  Writes offset
+   (from the start of the file; RINGIO_MISSING for a missing chunk) and nbytes of each id.  An entry that reaches
+   outside its shard or into [index_starts[s], index_ends[s]) (relative to the shard) gets nbytes RINGIO_MISSING and the
+   raw offset.  Returns how many of those there were. */
+uint64_t ringio_plan_locate(const uint64_t *ids, uint64_t segment_count, const uint64_t *firsts,
+                            uint64_t ids_per_segment, uint64_t ids_per_entry, const uint64_t *indexes,
+                            const uint64_t *bases, const uint64_t *sizes, const uint64_t *index_starts,
+                            const uint64_t *index_ends, uint64_t *offsets, uint64_t *nbytes);
+
+/* Chunks, or plain ranges, to be fetched: parallel arrays of 'count'. */
+struct ringio_pieces {
+    uint64_t count;
+    const uint32_t *files;
+    const uint64_t *offsets; /* RINGIO_MISSING: fill */
+    const uint64_t *nbytes;  /* RINGIO_TO_END: the whole of the file, a request of its own */
+    const uint64_t *first_projections;  /* count + 1: piece i has projections [i] .. [i + 1]) */
+    const uint32_t *chains;  /* or NULL: chain 0 */
+    uint64_t max_gap_bytes;
+    uint64_t max_request_bytes; /* a longer piece is a request of its own */
+    uint32_t request_flags;
+    uint32_t reserved;
+};
+
+/* ringio_plan_coalesce() sorts pieces by file and offset, merges near ones into requests, and writes 'tasks' (count of
+   them), which piece each task is ('task_pieces') and at most 'count' requests.  Missing pieces become tasks of fill
+   requests at the end.  Returns how many requests, or -ENOMEM. */
+int64_t ringio_plan_coalesce(const struct ringio_pieces *pieces, struct ringio_request *requests,
+                             struct ringio_task *tasks, uint64_t *task_pieces);
+
+/* ------------------------------------------------------------------------------------------------ for tests and codecs */
+
+/* ringio_decode() runs a codec chain once on the calling thread: 'target' must hold the chain's decoded_nbytes.
+   Returns 0 or -status; 'failure' (may be NULL) gets step, got and expected. */
+int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *codecs, const uint8_t *source,
+                  uint64_t source_nbytes, uint8_t *target, uint64_t target_nbytes, struct ringio_failure *failure);

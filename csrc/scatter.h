@@ -1,0 +1,39 @@
+/* scatter.h: copy a box of a decoded chunk to its place in a target, or fill that place.
+
+   A walk is one projection made ready: checked against both buffers, dimensions of one element dropped, and those that
+   are contiguous in both buffers merged.  What is left is a few nested loops around one row. */
+#ifndef RINGIO_SCATTER_H
+#define RINGIO_SCATTER_H
+
+#include <stddef.h>
+
+#include "ringio.h"
+
+struct scatter_walk {
+    int64_t source_offset;
+    int64_t target_offset;
+    uint32_t dim_count;
+    uint32_t itemsize;
+    size_t row_nbytes; /* contiguous in both; 0: there is nothing to copy */
+    int64_t counts[RINGIO_MAX_DIMS];
+    int64_t source_strides[RINGIO_MAX_DIMS];
+    int64_t target_strides[RINGIO_MAX_DIMS];
+};
+
+/* scatter_prepare() makes 'walk' from a projection and its 'counts' (one per dimension).  Returns 0, or -RINGIO_BAD_PLAN
+   with '*reason' RINGIO_PLAN_SOURCE_BOX or RINGIO_PLAN_TARGET_BOX when the box reaches outside 'source_nbytes' or
+   'target_nbytes'. A fill has no source: pass fill = 1 and the source is not looked at. */
+int scatter_prepare(struct scatter_walk *walk, const struct ringio_projection *projection,
+                    const struct ringio_layout *layout, const int64_t *counts, uint32_t dim_count, int fill,
+                    uint64_t source_nbytes, uint64_t target_nbytes, uint64_t *reason);
+
+/* True when the whole of a decoded chunk of 'source_nbytes' lands in one piece: it can be decoded in place. */
+int scatter_is_whole(const struct scatter_walk *walk, uint64_t source_nbytes);
+
+/* scatter_copy() does the walk; the buffers must not overlap. */
+void scatter_copy(const struct scatter_walk *walk, const uint8_t *source, uint8_t *target);
+
+/* scatter_fill() writes 'value' (itemsize bytes) to every element of the target box. */
+void scatter_fill(const struct scatter_walk *walk, const uint8_t *value, uint8_t *target);
+
+#endif

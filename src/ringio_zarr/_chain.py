@@ -1,0 +1,153 @@
+"""From the codecs of an array to what reads it: levels of shards, and the codec chain of the innermost chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Final, Literal
+
+import numpy as np
+from ringio import UnsupportedCodecError, codecs
+
+from ._codecs import Codec
+from ._grid import c_strides, chunk_count, unpermute
+from ._metadata import ArrayMetadata
+from ._errors import MetadataError, Place
+
+_INDEX_ENTRY_NBYTES: Final = 16  # offset and nbytes, u64 each
+_MAX_INT64: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of shards: how a chunk of the grid around it is cut into inner chunks.
+
+    Attributes:
+        chunk_shape: elements of an inner chunk along each array dimension.
+        grid_shape: inner chunks per outer chunk along each array dimension.
+        id_strides: for each array dimension, the step in the shard index from one inner chunk to the next. The index is
+            in C order of the *stored* dimensions, which a transpose outside the shard permutes.
+        entry_count: inner chunks per outer chunk.
+        index_location: where in the shard its index stands.
+        index_chain: decodes the index.
+        index_compiled: the same for an index of this size, as (entry_count, 2) little-endian u64: offset, nbytes.
+        index_nbytes: size of the encoded index.
+    """
+
+    chunk_shape: tuple[int, ...]
+    grid_shape: tuple[int, ...]
+    id_strides: tuple[int, ...]
+    entry_count: int
+    index_location: Literal["start", "end"]
+    index_chain: codecs.Chain
+    index_compiled: codecs.CompiledChain
+    index_nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """How the chunks of an array are found in its files and decoded.
+
+    Attributes:
+        levels: of shards, outermost first; none where the chunks are files of their own.
+        chain: decodes an innermost chunk.
+        compiled: the same for chunks of this array.
+        chunk_shape: elements of an innermost chunk along each array dimension.
+        chunk_strides: bytes between neighbours along each array dimension in a decoded innermost chunk, whatever
+            transposes there are, outside and inside the shards.
+    """
+
+    levels: tuple[Level, ...]
+    chain: codecs.Chain
+    compiled: codecs.CompiledChain
+    chunk_shape: tuple[int, ...]
+    chunk_strides: tuple[int, ...]
+
+
+def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
+    """Work out how an array's chunks are found and decoded.
+
+    Raises:
+        UnsupportedError: a codec around a whole shard; a codec that this build of ringio lacks; more chunks than can be
+            numbered with an int64.
+        MetadataError: inner chunks that do not divide their shard; a chunk too large to exist.
+    """
+    order = tuple(range(metadata.ndim))  # stored dimension k is array dimension order[k]
+    chunk_shape = metadata.chunk_shape
+    levels: list[Level] = []
+    steps = metadata.codecs
+    place = Place(metadata.path, "codecs")
+    while True:
+        for step in steps:
+            if step["name"] == "transpose":
+                order = tuple(order[dimension] for dimension in step["configuration"]["order"])
+        sharding = next((i for i, step in enumerate(steps) if step["name"] == "sharding_indexed"), None)
+        if sharding is None:
+            break
+        if sharding + 1 < len(steps):
+            wrapper = steps[sharding + 1]["name"]
+            raise place.at(sharding + 1).unsupported(f"codec {wrapper!r} around a whole shard is not supported yet")
+        inside = place.at(sharding).at("configuration")
+        level = _build_level(steps[sharding], chunk_shape, order, inside)
+        levels.append(level)
+        chunk_shape = level.chunk_shape
+        steps = steps[sharding]["configuration"]["codecs"]
+        place = inside.at("codecs")
+    nbytes = prod(chunk_shape) * metadata.dtype.itemsize
+    if nbytes > _MAX_INT64:
+        raise place.error(f"a chunk of {'x'.join(map(str, chunk_shape))} elements has {nbytes} bytes")
+    count = chunk_count(metadata.shape, metadata.chunk_shape) * prod(level.entry_count for level in levels)
+    if count > _MAX_INT64:
+        raise Place(metadata.path, "shape").unsupported(f"{count} chunks are more than 2**63 - 1")
+    # The transposes among these steps are in 'order' already, so the chain is given the array as they leave it.
+    chain = _chain([step for step in steps if step["name"] != "transpose"], place)
+    stored_shape = tuple(chunk_shape[dimension] for dimension in order)
+    compiled = _compile(chain, stored_shape, metadata.dtype, place)
+    return Pipeline(tuple(levels), chain, compiled, chunk_shape, unpermute(compiled.strides, order))
+
+
+def _build_level(sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int, ...], place: Place) -> Level:
+    configuration = sharding["configuration"]
+    inner_shape = unpermute(configuration["chunk_shape"], order)
+    for k, dimension in enumerate(order):
+        if outer_shape[dimension] % inner_shape[dimension]:
+            raise place.at("chunk_shape").at(k).error(
+                f"inner chunks of {inner_shape[dimension]} elements do not divide a shard of {outer_shape[dimension]}"
+            )
+    grid = tuple(outer // inner for outer, inner in zip(outer_shape, inner_shape, strict=True))
+    entry_count = prod(grid)
+    if entry_count * _INDEX_ENTRY_NBYTES > _MAX_INT64:
+        raise place.at("chunk_shape").error(f"a shard of {entry_count} inner chunks")
+    index_place = place.at("index_codecs")
+    index_chain = _chain(configuration["index_codecs"], index_place)
+    checksums = sum(codec["name"] == "crc32c" for codec in configuration["index_codecs"])
+    return Level(
+        chunk_shape=inner_shape,
+        grid_shape=grid,
+        id_strides=unpermute(c_strides([grid[dimension] for dimension in order]), order),
+        entry_count=entry_count,
+        index_location=configuration["index_location"],
+        index_chain=index_chain,
+        index_compiled=_compile(index_chain, (entry_count, 2), np.dtype("<u8"), index_place),
+        index_nbytes=entry_count * _INDEX_ENTRY_NBYTES + 4 * checksums,
+    )
+
+
+def _chain(steps: list[Codec] | tuple[Codec, ...], place: Place) -> codecs.Chain:
+    try:
+        return codecs.chain(steps)
+    except UnsupportedCodecError as error:
+        raise place.unsupported(str(error)) from error
+    except ValueError as error:
+        raise place.error(str(error)) from error
+
+
+def _compile(
+    chain: codecs.Chain, shape: tuple[int, ...], dtype: np.dtype[np.generic], place: Place
+) -> codecs.CompiledChain:
+    try:
+        return chain.compile(shape, dtype)
+    except UnsupportedCodecError as error:
+        raise place.unsupported(str(error)) from error
+    except ValueError as error:
+        raise place.error(str(error)) from error

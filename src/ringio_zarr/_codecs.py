@@ -1,0 +1,182 @@
+"""Codec lists: every spelling found on disk, v2 and v3, made into one: what ``ringio.codecs.chain()`` takes."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypedDict
+
+import numpy as np
+
+from ._document import parse_extension, parse_int, parse_object, parse_shape, refuse_keys, require
+from ._errors import Place, excerpt
+
+
+class Codec(TypedDict):
+    """One codec, by name and configuration, in the order of encoding."""
+
+    name: str
+    configuration: dict[str, Any]
+
+
+ARRAY_TO_ARRAY: Final = {"transpose"}
+ARRAY_TO_BYTES: Final = {"bytes", "sharding_indexed"}
+# zarr-python writes some of these under "numcodecs."; the encoded bytes are the same.
+BYTES_TO_BYTES: Final = {"blosc", "zstd", "lz4", "gzip", "zlib", "crc32c", "shuffle"}
+# Levels of grids that a plan can hold (level_factors of struct ringio_grid), less one for the innermost chunks.
+MAX_SHARDING_DEPTH: Final = 3
+
+
+def parse_v3_codecs(value: object, dtype: np.dtype[Any], dim_count: int, place: Place) -> tuple[Codec, ...]:
+    """The codecs of a v3 array.
+
+    Args:
+        value: what the document has under ``codecs``.
+        dtype: the array's; codecs that want the size of an item get it from here when the document does not say.
+        dim_count: how many dimensions the array has.
+        place: where the list stands.
+
+    Returns:
+        The codecs in encoding order: array → array codecs, one array → bytes codec, bytes → bytes codecs. The codec
+        lists inside ``sharding_indexed`` are in the same shape.
+
+    Raises:
+        UnsupportedError: a codec that ringio_zarr does not have.
+        MetadataError: a list in the wrong order, or a configuration that makes no sense.
+    """
+    return _parse_list(value, dtype, dim_count, place, depth=0)
+
+
+def _parse_list(value: object, dtype: np.dtype[Any], dim_count: int, place: Place, depth: int) -> tuple[Codec, ...]:
+    if not isinstance(value, list | tuple):
+        raise place.error(f"expected a list of codecs, got {excerpt(value)}")
+    codecs = tuple(_parse_codec(item, dtype, dim_count, place.at(i), depth) for i, item in enumerate(value))
+    kinds = [_kind(codec["name"]) for codec in codecs]
+    if kinds != sorted(kinds) or kinds.count(1) != 1:
+        names = ", ".join(codec["name"] for codec in codecs) or "none"
+        raise place.error(f"expected array → array codecs, then one array → bytes codec, then others; got {names}")
+    return codecs
+
+
+def _kind(name: str) -> int:
+    return 0 if name in ARRAY_TO_ARRAY else 1 if name in ARRAY_TO_BYTES else 2
+
+
+def _parse_codec(value: object, dtype: np.dtype[Any], dim_count: int, place: Place, depth: int) -> Codec:
+    name, configuration = parse_extension(value, place)
+    inside = place.at("configuration")
+    stem = name.removeprefix("numcodecs.")
+    match name:
+        case "transpose":
+            return _transpose(_parse_order(require(configuration, "order", inside), dim_count, inside.at("order")))
+        case "bytes" | "endian":  # "endian" in drafts of the specification
+            # zarr-python before 3.4 left it out and meant little-endian; for items of one byte nobody has to say.
+            endian = configuration.get("endian") or "little"
+            if endian not in ("little", "big"):
+                raise inside.at("endian").error(f"expected 'little' or 'big', got {excerpt(endian)}")
+            return {"name": "bytes", "configuration": {"endian": endian}}
+        case "sharding_indexed":
+            return _parse_sharding(configuration, dtype, dim_count, inside, depth + 1)
+    if stem in BYTES_TO_BYTES:
+        return _parse_bytes_codec(stem, configuration, dtype, place)
+    raise place.unsupported(f"codec {excerpt(name)} is not supported")
+
+
+def _parse_sharding(
+    configuration: dict[str, Any], dtype: np.dtype[Any], dim_count: int, place: Place, depth: int
+) -> Codec:
+    """Source: Zarr codecs, "Sharding codec" 1.0."""
+    if depth > MAX_SHARDING_DEPTH:
+        raise place.unsupported(f"shards nested more than {MAX_SHARDING_DEPTH} deep")
+    refuse_keys(configuration, {"chunk_shape", "codecs", "index_codecs", "index_location"}, place)
+    location = configuration.get("index_location", "end")
+    if location not in ("start", "end"):
+        raise place.at("index_location").error(f"expected 'start' or 'end', got {excerpt(location)}")
+    codecs = _parse_list(require(configuration, "codecs", place), dtype, dim_count, place.at("codecs"), depth)
+    index_place = place.at("index_codecs")
+    index_dtype = np.dtype("<u8")
+    index_codecs = _parse_list(
+        require(configuration, "index_codecs", place), index_dtype, dim_count + 1, index_place, depth
+    )
+    for i, codec in enumerate(index_codecs):
+        if codec["name"] not in ("bytes", "crc32c"):
+            raise index_place.at(i).unsupported(f"codec {codec['name']!r} for a shard index is not supported")
+    shape_value = require(configuration, "chunk_shape", place)
+    return {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": parse_shape(shape_value, place.at("chunk_shape"), minimum=1, dim_count=dim_count),
+            "codecs": codecs,
+            "index_codecs": index_codecs,
+            "index_location": location,
+        },
+    }
+
+
+def _parse_order(value: object, dim_count: int, place: Place) -> tuple[int, ...]:
+    """A permutation; "C" and "F" are what early versions of the specification had."""
+    if value == "C":
+        return tuple(range(dim_count))
+    if value == "F":
+        return tuple(reversed(range(dim_count)))
+    order = parse_shape(value, place, dim_count=dim_count)
+    if sorted(order) != list(range(dim_count)):
+        raise place.error(f"{excerpt(list(order))} is no permutation of the {dim_count} dimensions")
+    return order
+
+
+def _transpose(order: tuple[int, ...]) -> Codec:
+    return {"name": "transpose", "configuration": {"order": order}}
+
+
+def _parse_bytes_codec(name: str, configuration: dict[str, Any], dtype: np.dtype[Any], place: Place) -> Codec:
+    if name == "shuffle":
+        # 4 is the default of numcodecs; netCDF-C writes 0 and means the size of an item.
+        value = configuration.get("elementsize", 4)
+        nbytes = parse_int(value, place.at("elementsize"), minimum=0) or dtype.itemsize
+        return {"name": name, "configuration": {"elementsize": nbytes}}
+    if name == "crc32c" and configuration.get("location", "end") != "end":
+        raise place.unsupported("codec 'crc32c' with the checksum in front of the data is not supported")
+    return {"name": name, "configuration": configuration}
+
+
+def parse_v2_codecs(
+    filters: object, compressor: object, order: str, dtype: np.dtype[Any], dim_count: int, path: str
+) -> tuple[Codec, ...]:
+    """The codecs that a v2 array amounts to: order "F" is a transpose, then filters, then the compressor.
+
+    Args:
+        filters: what the document has under ``filters``: null or a list.
+        compressor: what it has under ``compressor``: null or an object.
+        order: "C" or "F".
+        dtype: the array's; it says which end comes first.
+        dim_count: how many dimensions the array has.
+        path: where the document is.
+
+    Raises:
+        UnsupportedError: a filter or compressor that ringio_zarr does not have.
+        MetadataError: what stands there is none.
+
+    Source: Zarr v2 specification, "Metadata"; numcodecs for the identifiers.
+    """
+    codecs: list[Codec] = []
+    if order == "F" and dim_count > 1:
+        codecs.append(_transpose(tuple(reversed(range(dim_count)))))
+    endian = "big" if dtype.str[0] == ">" else "little"
+    codecs.append({"name": "bytes", "configuration": {"endian": endian}})
+    place = Place(path, "filters")
+    if filters is not None and not isinstance(filters, list | tuple):
+        raise place.error(f"expected null or a list of filters, got {excerpt(filters)}")
+    codecs += [_parse_numcodec(item, dtype, place.at(i)) for i, item in enumerate(filters or ())]
+    if compressor is not None:
+        codecs.append(_parse_numcodec(compressor, dtype, Place(path, "compressor")))
+    return tuple(codecs)
+
+
+def _parse_numcodec(value: object, dtype: np.dtype[Any], place: Place) -> Codec:
+    if value is None:
+        raise place.error("expected an object with an id, got None")
+    configuration = parse_object(value, place)
+    name = require(configuration, "id", place)
+    if name not in BYTES_TO_BYTES:
+        raise place.unsupported(f"codec {excerpt(name)} is not supported")
+    del configuration["id"]
+    return _parse_bytes_codec(name, configuration, dtype, place)

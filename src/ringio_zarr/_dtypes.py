@@ -1,0 +1,130 @@
+"""Data types: the words of Zarr v2 and v3 for what numpy calls a dtype.
+
+The dtype is the one that zarr-python reports: v2 keeps the byte order of the document, v3 leaves the byte order to the
+codec ``bytes`` and is always little-endian.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import numpy as np
+
+from ._document import parse_extension, parse_int, refuse_keys, require
+from ._errors import Place, excerpt
+
+# A fill value, one item, is kept with each array and copied into each plan; no real data comes near this.
+MAX_ITEM_NBYTES: Final = 1 << 20
+
+_V3_NUMBERS: Final = {
+    "bool": "|b1",
+    **{f"{kind}{8 * nbytes}": f"<{kind[0]}{nbytes}" for kind in ("int", "uint") for nbytes in (1, 2, 4, 8)},
+    **{f"float{8 * nbytes}": f"<f{nbytes}" for nbytes in (2, 4, 8)},
+    **{f"complex{8 * nbytes}": f"<c{nbytes}" for nbytes in (8, 16)},
+}
+_V3_TIMES: Final = {"numpy.datetime64": "M8", "numpy.timedelta64": "m8"}
+_V3_FIXED_LENGTH: Final = {"null_terminated_bytes": ("S", 1), "fixed_length_utf32": ("<U", 4), "raw_bytes": ("V", 1)}
+_TIME_UNITS: Final = {"Y", "M", "W", "D", "h", "m", "s", "ms", "us", "μs", "ns", "ps", "fs", "as", "generic"}
+
+_V2_NUMBER_NBYTES: Final = {"b": {1}, "i": {1, 2, 4, 8}, "u": {1, 2, 4, 8}, "f": {2, 4, 8}, "c": {8, 16}}
+_V2_TYPESTR: Final = re.compile(r"([<>|])([biufcSUV])([0-9]+)")
+_V2_TIME: Final = re.compile(r"[<>][Mm]8(\[[0-9]*[A-Za-zμ]+\])?")
+
+
+def parse_v2_dtype(value: object, place: Place) -> np.dtype[Any]:
+    """The dtype of a v2 array.
+
+    Args:
+        value: what the document has under ``dtype``, e.g. ``"<i2"``, ``"|S5"``, ``"<M8[ns]"``.
+        place: where that stands.
+
+    Raises:
+        UnsupportedError: a structured, object or extended-precision dtype.
+        MetadataError: no dtype at all.
+
+    Source: Zarr v2 specification, "Data type encoding".
+
+    >>> parse_v2_dtype(">i2", Place(".zarray", "dtype"))
+    dtype('>i2')
+    """
+    if isinstance(value, list):
+        raise place.unsupported(f"structured data type {excerpt(value)} is not supported yet")
+    if not isinstance(value, str):
+        raise place.error(f"expected a data type such as '<f4', got {excerpt(value)}")
+    if value.startswith("|O"):
+        raise place.unsupported("data type '|O' (objects, strings of any length) is not supported yet")
+    if _V2_TIME.fullmatch(value):
+        return _make_dtype(value, place)
+    match = _V2_TYPESTR.fullmatch(value)
+    if match is None:
+        raise place.error(f"unknown data type {excerpt(value)}")
+    byte_order, kind, digits = match.groups()
+    nbytes = int(digits[:20])
+    if kind in _V2_NUMBER_NBYTES and nbytes not in _V2_NUMBER_NBYTES[kind]:
+        raise place.unsupported(f"data type {excerpt(value)} is not supported")
+    if byte_order == "|" and kind not in "SV" and (nbytes > 1 or kind == "U"):
+        raise place.error(f"data type {excerpt(value)} lacks its byte order, '<' or '>'")
+    _check_item_nbytes(4 * nbytes if kind == "U" else nbytes, place)
+    return _make_dtype(value, place)
+
+
+def parse_v3_dtype(value: object, place: Place) -> np.dtype[Any]:
+    """The dtype of a v3 array, always little-endian.
+
+    Args:
+        value: what the document has under ``data_type``, a name or an object.
+        place: where that stands.
+
+    Raises:
+        UnsupportedError: a data type that ringio_zarr does not know.
+        MetadataError: a data type whose configuration makes no sense.
+
+    Source: Zarr core specification 3.1, "Data types"; zarr-extensions, ``data-types``.
+
+    >>> parse_v3_dtype("int16", Place("zarr.json", "data_type"))
+    dtype('int16')
+    """
+    name, configuration = parse_extension(value, place)
+    inside = place.at("configuration")
+    if name in _V3_NUMBERS:
+        refuse_keys(configuration, set(), inside)
+        return np.dtype(_V3_NUMBERS[name])
+    if name in _V3_TIMES:
+        refuse_keys(configuration, {"unit", "scale_factor"}, inside)
+        unit = require(configuration, "unit", inside)
+        scale = parse_int(require(configuration, "scale_factor", inside), inside.at("scale_factor"), minimum=1)
+        if unit not in _TIME_UNITS:
+            raise inside.at("unit").error(f"unknown unit of time {excerpt(unit)}")
+        if unit == "generic" and scale == 1:
+            return np.dtype(f"<{_V3_TIMES[name]}")
+        return _make_dtype(f"<{_V3_TIMES[name]}[{scale}{unit}]", place)
+    if name in _V3_FIXED_LENGTH:
+        refuse_keys(configuration, {"length_bytes"}, inside)
+        prefix, item_nbytes = _V3_FIXED_LENGTH[name]
+        nbytes = parse_int(require(configuration, "length_bytes", inside), inside.at("length_bytes"), minimum=0)
+        if nbytes % item_nbytes:
+            raise inside.at("length_bytes").error(f"{nbytes} is not a multiple of {item_nbytes}")
+        _check_item_nbytes(nbytes, inside.at("length_bytes"))
+        return np.dtype(f"{prefix}{nbytes // item_nbytes}")
+    if re.fullmatch(r"r[0-9]+", name):
+        bits = int(name[1:21])
+        if bits % 8:
+            raise place.error(f"data type {excerpt(name)}: the number of bits is not a multiple of 8")
+        _check_item_nbytes(bits // 8, place)
+        return np.dtype(f"V{bits // 8}")
+    raise place.unsupported(f"data type {excerpt(name)} is not supported")
+
+
+def _check_item_nbytes(nbytes: int, place: Place) -> None:
+    if nbytes < 1:
+        raise place.error("an item of zero bytes")
+    if nbytes > MAX_ITEM_NBYTES:
+        raise place.unsupported(f"items of {nbytes} bytes, at most {MAX_ITEM_NBYTES} are supported")
+
+
+def _make_dtype(typestr: str, place: Place) -> np.dtype[Any]:
+    try:
+        return np.dtype(typestr.replace("μs", "us"))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise place.error(f"data type {excerpt(typestr)}: {error}") from error

@@ -1,0 +1,62 @@
+"""What can be wrong with a Zarr hierarchy, as exceptions.
+
+::
+
+    ringio.RingioError
+    └── MetadataError (ValueError)                      a metadata document contradicts itself or the specification
+        └── UnsupportedError (NotImplementedError)      it is fine, and names something that ringio_zarr cannot read
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringio import RingioError
+
+
+class MetadataError(RingioError, ValueError):
+    """A metadata document that cannot be right; the message names the document and the key."""
+
+
+class UnsupportedError(MetadataError, NotImplementedError):
+    """A valid document that asks for a data type, codec, grid or limit that ringio_zarr does not have; named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A value's place in a metadata document, for messages.
+
+    Args:
+        path: where the document is, e.g. ``/data/a.zarr/zarr.json``.
+        key: the way to the value inside it, e.g. ``codecs[0].configuration.chunk_shape``; empty for the whole document.
+    """
+
+    path: str
+    key: str = ""
+
+    def at(self, key: str | int) -> Place:
+        """The place of one item of the list, or one member of the object, that is here."""
+        if isinstance(key, int):
+            return Place(self.path, f"{self.key}[{key}]")
+        return Place(self.path, f"{self.key}.{key}" if self.key else key)
+
+    def error(self, problem: str) -> MetadataError:
+        """The exception that says what is wrong here."""
+        return MetadataError(self._message(problem))
+
+    def unsupported(self, problem: str) -> UnsupportedError:
+        """The exception that says what ringio_zarr does not have."""
+        return UnsupportedError(self._message(problem))
+
+    def _message(self, problem: str) -> str:
+        return f"{self.path}: {self.key}: {problem}" if self.key else f"{self.path}: {problem}"
+
+
+def excerpt(value: object) -> str:
+    """A value for a message: its repr, cut where an outsider made it long.
+
+    >>> excerpt("x" * 1000)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    """
+    text = repr(value)
+    return text if len(text) <= 64 else f"{text[:61]}..."

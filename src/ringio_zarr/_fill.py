@@ -1,0 +1,145 @@
+"""Fill values: what stands in JSON for one item of an array."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._errors import Place, excerpt
+
+
+class Fill(NamedTuple):
+    """A fill value.
+
+    Attributes:
+        value: a numpy scalar, as zarr-python's ``Array.fill_value`` gives it; None where v2 says null.
+        data: the bytes of one item of a missing chunk, in the array's dtype. Zeros for null, NaT for times, as in
+            zarr-python.
+    """
+
+    value: Any
+    data: bytes
+
+
+def parse_fill(value: object, dtype: np.dtype[Any], place: Place, *, zarr_format: int) -> Fill:
+    """The fill value of an array.
+
+    Args:
+        value: what the document has under ``fill_value``.
+        dtype: the array's.
+        place: where the value stands.
+        zarr_format: 2 or 3. Only v2 knows null, and 0 for every type; only v3 knows the bits of a NaN ("0x7fc00001").
+
+    Raises:
+        MetadataError: this is no value of that data type.
+
+    Source: Zarr v2 specification, "Fill value encoding"; Zarr core specification 3.1, "Fill value list".
+
+    >>> parse_fill("0x7fc00001", np.dtype("<f4"), Place("zarr.json", "fill_value"), zarr_format=3).data.hex()
+    '0100c07f'
+    """
+    cell = np.zeros((1,), dtype)
+    zero = zarr_format == 2 and not isinstance(value, bool) and isinstance(value, int) and value == 0
+    if value is None and zarr_format == 2:
+        if dtype.kind in "Mm":
+            cell[0] = np.array("NaT", dtype)
+        return Fill(None, cell.tobytes())
+    match dtype.kind:
+        case "b":
+            cell[0] = _parse_bool(value, place)
+        case "i" | "u":
+            cell[0] = _parse_int(value, dtype, place)
+        case "M" | "m":
+            moment = "NaT" if value == "NaT" else _parse_int(value, np.dtype("i8"), place)
+            cell.view(dtype.str[0] + "i8")[0] = np.iinfo("i8").min if moment == "NaT" else moment
+        case "f":
+            _set_float(cell, value, place, zarr_format)
+        case "c":
+            parts = cell.view(dtype.str[0] + f"f{dtype.itemsize // 2}")
+            _set_complex(parts, value, place, zarr_format)
+        case "U" if not zero:
+            if not isinstance(value, str):
+                raise place.error(f"expected a string, got {excerpt(value)}")
+            cell[0] = value
+        case "S" | "V" if not zero:
+            raw = _parse_bytes(value, dtype, place)
+            cell.view("u1")[: len(raw)] = np.frombuffer(raw, "u1")
+    return Fill(cell[0], cell.tobytes())
+
+
+def _parse_bool(value: object, place: Place) -> bool:
+    if isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
+    raise place.error(f"expected true or false, got {excerpt(value)}")
+
+
+def _parse_int(value: object, dtype: np.dtype[Any], place: Place) -> int:
+    """Whole numbers also come as 1.0 and as "1"."""
+    number: int | None = None
+    if isinstance(value, int):
+        number = int(value)
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    elif isinstance(value, str):
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+    if number is None:
+        raise place.error(f"expected an integer, got {excerpt(value)}")
+    info = np.iinfo(dtype)
+    if not info.min <= number <= info.max:
+        raise place.error(f"{excerpt(number)} is out of range for data type {dtype.name}")
+    return number
+
+
+def _set_float(cell: np.ndarray[Any, Any], value: object, place: Place, zarr_format: int) -> None:
+    """A number, "NaN", "Infinity", "-Infinity", a numeric string, or in v3 the bits of one item, "0x7fc00001"."""
+    dtype = cell.dtype
+    if isinstance(value, str) and value.startswith("0x") and zarr_format == 3:
+        if len(value) != 2 + 2 * dtype.itemsize:
+            raise place.error(f"{excerpt(value)} does not have the {2 * dtype.itemsize} hex digits of a {dtype.name}")
+        try:
+            cell.view(dtype.str[0] + f"u{dtype.itemsize}")[0] = int(value, 16)
+        except ValueError as error:
+            raise place.error(f"{excerpt(value)} is no hex number") from error
+        return
+    if not isinstance(value, int | float | str):
+        raise place.error(f'expected a number, "NaN", "Infinity" or "-Infinity", got {excerpt(value)}')
+    try:
+        number = float(value)
+    except (ValueError, OverflowError) as error:
+        raise place.error(f"{excerpt(value)} is no number of data type {dtype.name}") from error
+    with np.errstate(over="ignore"):  # 1e300 as a float32 is infinity, as in zarr-python
+        cell[0] = number
+
+
+def _set_complex(parts: np.ndarray[Any, Any], value: object, place: Place, zarr_format: int) -> None:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        for i in range(2):
+            _set_float(parts[i : i + 1], value[i], place.at(i), zarr_format)
+    elif zarr_format == 2 and isinstance(value, int | float):
+        _set_float(parts[:1], value, place, zarr_format)
+    else:
+        raise place.error(f"expected [real, imaginary], got {excerpt(value)}")
+
+
+def _parse_bytes(value: object, dtype: np.dtype[Any], place: Place) -> bytes:
+    """Base64, or a list with each byte of the item. What is short is padded with zeros."""
+    if isinstance(value, list):
+        if len(value) != dtype.itemsize or not all(type(item) is int and 0 <= item <= 255 for item in value):
+            raise place.error(f"expected a list of {dtype.itemsize} bytes (0 to 255), got {excerpt(value)}")
+        return bytes(value)
+    if not isinstance(value, str):
+        raise place.error(f"expected bytes in base64, got {excerpt(value)}")
+    try:
+        raw = base64.b64decode(value.encode("ascii"), validate=True)
+    except ValueError as error:  # binascii.Error, UnicodeEncodeError
+        raise place.error(f"{excerpt(value)} is not base64: {error}") from error
+    if dtype.kind == "S":
+        return raw[: dtype.itemsize]  # as zarr-python does
+    if len(raw) > dtype.itemsize:
+        raise place.error(f"{len(raw)} bytes for an item of {dtype.itemsize}")
+    return raw

@@ -1,0 +1,271 @@
+"""Metadata documents of arrays and groups, Zarr v2 and v3, as checked dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from ._codecs import Codec, parse_v2_codecs, parse_v3_codecs
+from ._document import parse_extension, parse_object, parse_shape, refuse_extra_fields, refuse_keys, require
+from ._dtypes import parse_v2_dtype, parse_v3_dtype
+from ._errors import Place, excerpt
+from ._fill import parse_fill
+from ._keys import ChunkKeyEncoding, parse_key_encoding, parse_separator
+
+_ARRAY_KEYS: Final = {
+    "zarr_format",
+    "node_type",
+    "shape",
+    "data_type",
+    "chunk_grid",
+    "chunk_key_encoding",
+    "fill_value",
+    "codecs",
+    "attributes",
+    "dimension_names",
+    "storage_transformers",
+}
+_GROUP_KEYS: Final = {"zarr_format", "node_type", "attributes", "consolidated_metadata"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayMetadata:
+    """What a metadata document says about an array.
+
+    Attributes:
+        path: where the document is, e.g. ``/data/a.zarr/zarr.json``; error messages start with it.
+        zarr_format: 2 or 3.
+        shape: elements along each dimension.
+        chunk_shape: elements of a chunk of the outer grid, that is of a shard where there are shards.
+        dtype: of the array as zarr-python reports it; big-endian only in v2.
+        fill_value: a numpy scalar; None where v2 says null.
+        fill_data: the bytes of one item of a missing chunk, in ``dtype``.
+        attributes: the user's.
+        dimension_names: one for each dimension, or None; v2 has none.
+        order: "C" or "F", the order of elements in a chunk of v2; v3 says "C".
+        chunk_keys: how chunks are named.
+        codecs: in encoding order, in one spelling for v2 and v3 (see ``_codecs``).
+        document: as it was given.
+    """
+
+    path: str
+    zarr_format: Literal[2, 3]
+    shape: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fill_value: Any
+    fill_data: bytes
+    attributes: dict[str, Any]
+    dimension_names: tuple[str | None, ...] | None
+    order: Literal["C", "F"]
+    chunk_keys: ChunkKeyEncoding
+    codecs: tuple[Codec, ...]
+    document: Mapping[str, Any]
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions there are."""
+        return len(self.shape)
+
+    @property
+    def sharding(self) -> dict[str, Any] | None:
+        """The configuration of ``sharding_indexed`` where that is the only codec, which is what zarr-python calls sharded."""
+        if len(self.codecs) == 1 and self.codecs[0]["name"] == "sharding_indexed":
+            return self.codecs[0]["configuration"]
+        return None
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """The shape that zarr-python calls ``chunks``: that of a shard's inner chunks, or else of the outer grid."""
+        sharding = self.sharding
+        return self.chunk_shape if sharding is None else sharding["chunk_shape"]
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """The shape that zarr-python calls ``shards``, None where there are none."""
+        return None if self.sharding is None else self.chunk_shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupMetadata:
+    """What a metadata document says about a group.
+
+    Attributes:
+        path: where the document is.
+        zarr_format: 2 or 3.
+        attributes: the user's.
+        consolidated: documents of the nodes below by their path relative to the group, where a v3 group holds them.
+        document: as it was given.
+    """
+
+    path: str
+    zarr_format: Literal[2, 3]
+    attributes: dict[str, Any]
+    consolidated: dict[str, Any] | None
+    document: Mapping[str, Any]
+
+
+def parse_array_metadata(
+    document: Mapping[str, Any],
+    *,
+    zarr_format: Literal[2, 3],
+    attributes: Mapping[str, Any] | None = None,
+    path: str,
+) -> ArrayMetadata:
+    """Read the metadata document of an array.
+
+    Args:
+        document: the object in ``.zarray`` or ``zarr.json``.
+        zarr_format: which of the two it is.
+        attributes: v2: the object in ``.zattrs``, if there is one.
+        path: where the document is, for messages.
+
+    Raises:
+        MetadataError: the document cannot be right; the message names path and key.
+        UnsupportedError: a data type, codec, grid or number of dimensions that ringio_zarr does not have, named.
+
+    Source: Zarr v2 specification, "Arrays"; Zarr core specification 3.1, "Array metadata".
+
+    >>> metadata = parse_array_metadata(
+    ...     {"zarr_format": 2, "shape": [4], "chunks": [2], "dtype": ">i2", "fill_value": 7, "order": "C",
+    ...      "filters": None, "compressor": {"id": "zlib", "level": 1}},
+    ...     zarr_format=2, path="a/.zarray")
+    >>> metadata.dtype, metadata.fill_value, [codec["name"] for codec in metadata.codecs]
+    (dtype('>i2'), np.int16(7), ['bytes', 'zlib'])
+    """
+    if zarr_format == 2:
+        return _parse_v2_array(document, attributes, path)
+    return _parse_v3_array(document, path)
+
+
+def _parse_v2_array(document: Mapping[str, Any], attributes: Mapping[str, Any] | None, path: str) -> ArrayMetadata:
+    top = Place(path)
+    _check_format(document, 2, top)
+    shape = parse_shape(require(document, "shape", top), top.at("shape"))
+    chunks = parse_shape(require(document, "chunks", top), top.at("chunks"), dim_count=len(shape))
+    for i, (length, chunk) in enumerate(zip(shape, chunks, strict=True)):
+        if chunk == 0 and length > 0:
+            raise top.at("chunks").at(i).error("a chunk of no elements")
+    dtype = parse_v2_dtype(require(document, "dtype", top), top.at("dtype"))
+    fill = parse_fill(require(document, "fill_value", top), dtype, top.at("fill_value"), zarr_format=2)
+    order = require(document, "order", top)
+    if order != "C" and order != "F":
+        raise top.at("order").error(f"expected 'C' or 'F', got {excerpt(order)}")
+    separator = parse_separator(document.get("dimension_separator") or ".", top.at("dimension_separator"))
+    compressor = require(document, "compressor", top)
+    return ArrayMetadata(
+        path=path,
+        zarr_format=2,
+        shape=shape,
+        chunk_shape=tuple(chunk or 1 for chunk in chunks),  # zarr-python 2 wrote 0 for a dimension of no elements
+        dtype=dtype,
+        fill_value=fill.value,
+        fill_data=fill.data,
+        attributes=dict(attributes or {}),
+        dimension_names=None,
+        order="F" if order == "F" else "C",
+        chunk_keys=ChunkKeyEncoding("v2", separator),
+        codecs=parse_v2_codecs(document.get("filters"), compressor, order, dtype, len(shape), path),
+        document=document,
+    )
+
+
+def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
+    top = Place(path)
+    _check_format(document, 3, top)
+    _check_node_type(document, "array", top)
+    refuse_extra_fields(document, _ARRAY_KEYS, top)
+    if transformers := document.get("storage_transformers"):
+        raise top.at("storage_transformers").unsupported(f"{excerpt(transformers)} is not supported")
+    shape = parse_shape(require(document, "shape", top), top.at("shape"))
+    dtype = parse_v3_dtype(require(document, "data_type", top), top.at("data_type"))
+    fill = parse_fill(require(document, "fill_value", top), dtype, top.at("fill_value"), zarr_format=3)
+    keys_place = top.at("chunk_key_encoding")
+    return ArrayMetadata(
+        path=path,
+        zarr_format=3,
+        shape=shape,
+        chunk_shape=_parse_chunk_grid(require(document, "chunk_grid", top), len(shape), top.at("chunk_grid")),
+        dtype=dtype,
+        fill_value=fill.value,
+        fill_data=fill.data,
+        attributes=parse_object(document.get("attributes"), top.at("attributes")),
+        dimension_names=_parse_dimension_names(document.get("dimension_names"), len(shape), top.at("dimension_names")),
+        order="C",
+        chunk_keys=parse_key_encoding(require(document, "chunk_key_encoding", top), keys_place),
+        codecs=parse_v3_codecs(require(document, "codecs", top), dtype, len(shape), top.at("codecs")),
+        document=document,
+    )
+
+
+def parse_group_metadata(
+    document: Mapping[str, Any],
+    *,
+    zarr_format: Literal[2, 3],
+    attributes: Mapping[str, Any] | None = None,
+    path: str,
+) -> GroupMetadata:
+    """Read the metadata document of a group.
+
+    Args:
+        document: the object in ``.zgroup`` or ``zarr.json``.
+        zarr_format: which of the two it is.
+        attributes: v2: the object in ``.zattrs``, if there is one.
+        path: where the document is, for messages.
+
+    Raises:
+        MetadataError: the document cannot be right; the message names path and key.
+
+    >>> parse_group_metadata({"zarr_format": 3, "node_type": "group"}, zarr_format=3, path="g/zarr.json").attributes
+    {}
+    """
+    top = Place(path)
+    _check_format(document, zarr_format, top)
+    if zarr_format == 2:
+        return GroupMetadata(path, 2, dict(attributes or {}), None, document)
+    _check_node_type(document, "group", top)
+    refuse_extra_fields(document, _GROUP_KEYS, top)
+    place = top.at("consolidated_metadata")
+    consolidated = None
+    if (value := document.get("consolidated_metadata")) is not None:
+        inline = parse_object(value, place)
+        if inline.get("kind") != "inline":
+            raise place.at("kind").error(f"expected 'inline', got {excerpt(inline.get('kind'))}")
+        consolidated = parse_object(require(inline, "metadata", place), place.at("metadata"))
+    group_attributes = parse_object(document.get("attributes"), top.at("attributes"))
+    return GroupMetadata(path, 3, group_attributes, consolidated, document)
+
+
+def _check_format(document: Mapping[str, Any], zarr_format: int, top: Place) -> None:
+    value = require(document, "zarr_format", top)
+    if isinstance(value, bool) or not isinstance(value, int) or value != zarr_format:
+        raise top.at("zarr_format").error(f"expected {zarr_format}, got {excerpt(value)}")
+
+
+def _check_node_type(document: Mapping[str, Any], node_type: str, top: Place) -> None:
+    value = require(document, "node_type", top)
+    if value != node_type:
+        raise top.at("node_type").error(f"expected {node_type!r}, got {excerpt(value)}")
+
+
+def _parse_chunk_grid(value: object, dim_count: int, place: Place) -> tuple[int, ...]:
+    name, configuration = parse_extension(value, place)
+    if name != "regular":
+        raise place.unsupported(f"chunk grid {excerpt(name)} is not supported")
+    inside = place.at("configuration")
+    refuse_keys(configuration, {"chunk_shape"}, inside)
+    shape_value = require(configuration, "chunk_shape", inside)
+    return parse_shape(shape_value, inside.at("chunk_shape"), minimum=1, dim_count=dim_count)
+
+
+def _parse_dimension_names(value: object, dim_count: int, place: Place) -> tuple[str | None, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not all(name is None or isinstance(name, str) for name in value):
+        raise place.error(f"expected a list of names or nulls, got {excerpt(value)}")
+    if len(value) != dim_count:
+        raise place.error(f"{len(value)} names for {dim_count} dimensions")
+    return tuple(value)
