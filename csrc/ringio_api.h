@@ -231,7 +231,8 @@ void ringio_reader_free(struct ringio_reader *reader);
    by ringio_job_failures().  Thread-safe. */
 int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms, struct ringio_job **job);
 
-/* ringio_job_wait() waits for at most 'wait_ms' (-1: without limit).  Returns 1 when the job is done, else 0. */
+/* ringio_job_wait() waits for at most 'wait_ms' (-1: without limit).  Returns 1 when the job is done, else 0; -ECHILD in a
+   child after fork(): its parent's jobs are not done there. */
 int ringio_job_wait(struct ringio_job *job, int wait_ms);
 
 /* ringio_job_cancel() makes workers claim no more of the job; what is in flight is still waited for by

@@ -300,6 +300,11 @@ uint64_t slab_limit(const struct memory_limit *limit)
     return limit->large_nbytes / 4 * 3;
 }
 
+const struct memory_limit *slab_memory_limit(const struct slab *slab)
+{
+    return slab->limit;
+}
+
 int slab_take(struct slab *slab, struct slab_buffers *buffers)
 {
     struct memory_limit *limit = slab->limit;

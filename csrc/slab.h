@@ -57,6 +57,7 @@ void slab_rest(struct slab *slab);
 
 /* slab_limit() is the most large memory that one slab_take() can be given. */
 uint64_t slab_limit(const struct memory_limit *limit);
+const struct memory_limit *slab_memory_limit(const struct slab *slab);
 
 /* slab_small_scratch() is a buffer of SLAB_SMALL_NBYTES that is always there, one a slab; NULL when out of memory. */
 #define SLAB_SMALL_NBYTES ((uint64_t)1 << 20)

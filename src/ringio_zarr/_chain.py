@@ -7,12 +7,13 @@ from math import prod
 from typing import Final, Literal
 
 import numpy as np
+
 from ringio import UnsupportedCodecError, codecs
 
 from ._codecs import Codec
-from ._grid import c_strides, chunk_count, unpermute
+from ._errors import Place
+from ._grid import c_strides, grid_shape, unpermute
 from ._metadata import ArrayMetadata
-from ._errors import MetadataError, Place
 
 _INDEX_ENTRY_NBYTES: Final = 16  # offset and nbytes, u64 each
 _MAX_INT64: Final = 2**63 - 1
@@ -96,7 +97,9 @@ def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
     nbytes = prod(chunk_shape) * metadata.dtype.itemsize
     if nbytes > _MAX_INT64:
         raise place.error(f"a chunk of {'x'.join(map(str, chunk_shape))} elements has {nbytes} bytes")
-    count = chunk_count(metadata.shape, metadata.chunk_shape) * prod(level.entry_count for level in levels)
+    # A dimension of no elements counts as one chunk, so that the strides of the grid stay small too.
+    grid = [max(length, 1) for length in grid_shape(metadata.shape, metadata.chunk_shape)]
+    count = prod(grid) * prod(level.entry_count for level in levels)
     if count > _MAX_INT64:
         raise Place(metadata.path, "shape").unsupported(f"{count} chunks are more than 2**63 - 1")
     # The transposes among these steps are in 'order' already, so the chain is given the array as they leave it.
@@ -111,9 +114,8 @@ def _build_level(sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int
     inner_shape = unpermute(configuration["chunk_shape"], order)
     for k, dimension in enumerate(order):
         if outer_shape[dimension] % inner_shape[dimension]:
-            raise place.at("chunk_shape").at(k).error(
-                f"inner chunks of {inner_shape[dimension]} elements do not divide a shard of {outer_shape[dimension]}"
-            )
+            lengths = f"{inner_shape[dimension]} elements do not divide a shard of {outer_shape[dimension]}"
+            raise place.at("chunk_shape").at(k).error(f"inner chunks of {lengths}")
     grid = tuple(outer // inner for outer, inner in zip(outer_shape, inner_shape, strict=True))
     entry_count = prod(grid)
     if entry_count * _INDEX_ENTRY_NBYTES > _MAX_INT64:

@@ -129,8 +129,8 @@ def _transpose(order: tuple[int, ...]) -> Codec:
 
 def _parse_bytes_codec(name: str, configuration: dict[str, Any], dtype: np.dtype[Any], place: Place) -> Codec:
     if name == "shuffle":
-        # 4 is the default of numcodecs; netCDF-C writes 0 and means the size of an item.
-        value = configuration.get("elementsize", 4)
+        # zarr-python takes the size of an item where v3 does not say; netCDF-C writes 0 and means the same.
+        value = configuration.get("elementsize", 0)
         nbytes = parse_int(value, place.at("elementsize"), minimum=0) or dtype.itemsize
         return {"name": name, "configuration": {"elementsize": nbytes}}
     if name == "crc32c" and configuration.get("location", "end") != "end":
@@ -176,7 +176,11 @@ def _parse_numcodec(value: object, dtype: np.dtype[Any], place: Place) -> Codec:
         raise place.error("expected an object with an id, got None")
     configuration = parse_object(value, place)
     name = require(configuration, "id", place)
+    if not isinstance(name, str):
+        raise place.at("id").error(f"expected a string, got {excerpt(name)}")
     if name not in BYTES_TO_BYTES:
         raise place.unsupported(f"codec {excerpt(name)} is not supported")
     del configuration["id"]
+    if name == "shuffle":
+        configuration.setdefault("elementsize", 4)  # what numcodecs has in mind when a document does not say
     return _parse_bytes_codec(name, configuration, dtype, place)

@@ -48,7 +48,7 @@ def parse_v2_dtype(value: object, place: Place) -> np.dtype[Any]:
     >>> parse_v2_dtype(">i2", Place(".zarray", "dtype"))
     dtype('>i2')
     """
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         raise place.unsupported(f"structured data type {excerpt(value)} is not supported yet")
     if not isinstance(value, str):
         raise place.error(f"expected a data type such as '<f4', got {excerpt(value)}")
@@ -93,9 +93,9 @@ def parse_v3_dtype(value: object, place: Place) -> np.dtype[Any]:
     if name in _V3_TIMES:
         refuse_keys(configuration, {"unit", "scale_factor"}, inside)
         unit = require(configuration, "unit", inside)
-        scale = parse_int(require(configuration, "scale_factor", inside), inside.at("scale_factor"), minimum=1)
-        if unit not in _TIME_UNITS:
+        if not isinstance(unit, str) or unit not in _TIME_UNITS:
             raise inside.at("unit").error(f"unknown unit of time {excerpt(unit)}")
+        scale = parse_int(require(configuration, "scale_factor", inside), inside.at("scale_factor"), minimum=1)
         if unit == "generic" and scale == 1:
             return np.dtype(f"<{_V3_TIMES[name]}")
         return _make_dtype(f"<{_V3_TIMES[name]}[{scale}{unit}]", place)

@@ -9,9 +9,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
+from typing import Final
 
 from ringio import RingioError
+
+
+_EXCERPT_LENGTH: Final = 64
 
 
 class MetadataError(RingioError, ValueError):
@@ -53,10 +58,16 @@ class Place:
 
 
 def excerpt(value: object) -> str:
-    """A value for a message: its repr, cut where an outsider made it long.
+    """A value for a message: its repr, cut where an outsider made it long or deep.
 
-    >>> excerpt("x" * 1000)
-    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    >>> excerpt("x" * 1000), excerpt([[[[[1]]]]])
+    ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'", '[[[[...]]]]')
     """
-    text = repr(value)
-    return text if len(text) <= 64 else f"{text[:61]}..."
+    text = _excerpts.repr(value)
+    return text if len(text) <= _EXCERPT_LENGTH else f"{text[: _EXCERPT_LENGTH - 3]}..."
+
+
+# The builtin repr() of what json.loads() just managed to nest can be too deep: a RecursionError out of a message.
+_excerpts = reprlib.Repr()
+_excerpts.maxlevel = 4
+_excerpts.maxstring = _excerpts.maxlong = _excerpts.maxother = _EXCERPT_LENGTH

@@ -78,9 +78,7 @@ def _parse_bool(value: object, place: Place) -> bool:
 def _parse_int(value: object, dtype: np.dtype[Any], place: Place) -> int:
     """Whole numbers also come as 1.0 and as "1"."""
     number: int | None = None
-    if isinstance(value, int):
-        number = int(value)
-    elif isinstance(value, float) and value.is_integer():
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         number = int(value)
     elif isinstance(value, str):
         try:

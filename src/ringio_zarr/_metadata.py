@@ -145,29 +145,28 @@ def _parse_v2_array(document: Mapping[str, Any], attributes: Mapping[str, Any] |
     top = Place(path)
     _check_format(document, 2, top)
     shape = parse_shape(require(document, "shape", top), top.at("shape"))
-    chunks = parse_shape(require(document, "chunks", top), top.at("chunks"), dim_count=len(shape))
-    for i, (length, chunk) in enumerate(zip(shape, chunks, strict=True)):
-        if chunk == 0 and length > 0:
-            raise top.at("chunks").at(i).error("a chunk of no elements")
+    chunk_shape = _parse_chunk_shape(require(document, "chunks", top), shape, top.at("chunks"))
     dtype = parse_v2_dtype(require(document, "dtype", top), top.at("dtype"))
     fill = parse_fill(require(document, "fill_value", top), dtype, top.at("fill_value"), zarr_format=2)
     order = require(document, "order", top)
     if order != "C" and order != "F":
         raise top.at("order").error(f"expected 'C' or 'F', got {excerpt(order)}")
-    separator = parse_separator(document.get("dimension_separator") or ".", top.at("dimension_separator"))
+    separator = document.get("dimension_separator")
     compressor = require(document, "compressor", top)
     return ArrayMetadata(
         path=path,
         zarr_format=2,
         shape=shape,
-        chunk_shape=tuple(chunk or 1 for chunk in chunks),  # zarr-python 2 wrote 0 for a dimension of no elements
+        chunk_shape=chunk_shape,
         dtype=dtype,
         fill_value=fill.value,
         fill_data=fill.data,
         attributes=dict(attributes or {}),
         dimension_names=None,
         order="F" if order == "F" else "C",
-        chunk_keys=ChunkKeyEncoding("v2", separator),
+        chunk_keys=ChunkKeyEncoding(
+            "v2", "." if separator is None else parse_separator(separator, top.at("dimension_separator"))
+        ),
         codecs=parse_v2_codecs(document.get("filters"), compressor, order, dtype, len(shape), path),
         document=document,
     )
@@ -188,7 +187,7 @@ def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
         path=path,
         zarr_format=3,
         shape=shape,
-        chunk_shape=_parse_chunk_grid(require(document, "chunk_grid", top), len(shape), top.at("chunk_grid")),
+        chunk_shape=_parse_chunk_grid(require(document, "chunk_grid", top), shape, top.at("chunk_grid")),
         dtype=dtype,
         fill_value=fill.value,
         fill_data=fill.data,
@@ -251,14 +250,22 @@ def _check_node_type(document: Mapping[str, Any], node_type: str, top: Place) ->
         raise top.at("node_type").error(f"expected {node_type!r}, got {excerpt(value)}")
 
 
-def _parse_chunk_grid(value: object, dim_count: int, place: Place) -> tuple[int, ...]:
+def _parse_chunk_grid(value: object, shape: tuple[int, ...], place: Place) -> tuple[int, ...]:
     name, configuration = parse_extension(value, place)
     if name != "regular":
         raise place.unsupported(f"chunk grid {excerpt(name)} is not supported")
     inside = place.at("configuration")
     refuse_keys(configuration, {"chunk_shape"}, inside)
-    shape_value = require(configuration, "chunk_shape", inside)
-    return parse_shape(shape_value, inside.at("chunk_shape"), minimum=1, dim_count=dim_count)
+    return _parse_chunk_shape(require(configuration, "chunk_shape", inside), shape, inside.at("chunk_shape"))
+
+
+def _parse_chunk_shape(value: object, shape: tuple[int, ...], place: Place) -> tuple[int, ...]:
+    """zarr-python wrote 0 for a dimension of no elements; it reads that as 1, and so do we."""
+    chunk_shape = parse_shape(value, place, dim_count=len(shape))
+    for i, (length, chunk) in enumerate(zip(shape, chunk_shape, strict=True)):
+        if chunk == 0 and length > 0:
+            raise place.at(i).error("a chunk of no elements")
+    return tuple(chunk or 1 for chunk in chunk_shape)
 
 
 def _parse_dimension_names(value: object, dim_count: int, place: Place) -> tuple[str | None, ...] | None:

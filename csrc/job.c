@@ -1,0 +1,127 @@
+#define _GNU_SOURCE
+#include "job.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ringio_job *job_new(struct ringio_reader *reader, uint64_t process, const struct ringio_plan *plan)
+{
+    struct ringio_job *job = aligned_alloc(_Alignof(struct ringio_job), sizeof *job);
+    if (!job)
+        return NULL;
+    memset(job, 0, sizeof *job);
+    job->reader = reader;
+    job->process = process;
+    job->plan = *plan;
+    if (plan->request_count > plan->file_count && plan->file_count) {
+        job->seen = calloc(plan->file_count, sizeof *job->seen);
+        if (!job->seen) {
+            free(job);
+            return NULL;
+        }
+    }
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&job->finished, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_mutex_init(&job->failures_mutex, NULL);
+    return job;
+}
+
+void job_free(struct ringio_job *job)
+{
+    pthread_cond_destroy(&job->finished);
+    pthread_mutex_destroy(&job->failures_mutex);
+    free(job->failures);
+    free(job->seen);
+    free(job);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- failures */
+
+void job_fail(struct ringio_job *job, const struct ringio_failure *failure)
+{
+    pthread_mutex_lock(&job->failures_mutex);
+    if (job->failure_count == job->failure_capacity) {
+        uint64_t capacity = job->failure_capacity ? job->failure_capacity * 2 : 16;
+        struct ringio_failure *more = realloc(job->failures, capacity * sizeof *more);
+        if (more) {
+            job->failures = more;
+            job->failure_capacity = capacity;
+        }
+    }
+    if (job->failure_count < job->failure_capacity)
+        job->failures[job->failure_count++] = *failure;
+    else
+        job->failures_lost = 1;
+    pthread_mutex_unlock(&job->failures_mutex);
+}
+
+static int by_task(const void *a, const void *b)
+{
+    const struct ringio_failure *left = a, *right = b;
+    return (left->task > right->task) - (left->task < right->task);
+}
+
+const struct ringio_failure *ringio_job_failures(struct ringio_job *job, uint64_t *count)
+{
+    static const struct ringio_failure no_memory = {.status = -RINGIO_NO_MEMORY};
+    *count = job->failure_count;
+    if (job->failure_count)
+        qsort(job->failures, job->failure_count, sizeof *job->failures, by_task);
+    else if (job->failures_lost) {
+        *count = 1;
+        return &no_memory;
+    }
+    return job->failures;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- requests */
+
+uint64_t job_claim(struct ringio_job *job, uint64_t count_max, uint64_t *first)
+{
+    uint64_t request_count = job->plan.request_count;
+    *first = atomic_fetch_add_explicit(&job->cursor, count_max, memory_order_relaxed);
+    if (*first >= request_count)
+        return 0;
+    return count_max < request_count - *first ? count_max : request_count - *first;
+}
+
+uint64_t ringio_job_progress(const struct ringio_job *job)
+{
+    return atomic_load_explicit(&job->done_count, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- files */
+
+const struct ringio_identity *job_expects(struct ringio_job *job, uint32_t file, struct ringio_identity *room)
+{
+    const struct ringio_file *record = &job->plan.files[file];
+    if (record->inode) {
+        *room = (struct ringio_identity){record->device, record->inode, record->nbytes, record->mtime_ns, 0, 0};
+        return room;
+    }
+    if (job->seen && atomic_load_explicit(&job->seen[file].state, memory_order_acquire) == 2) {
+        *room = job->seen[file].identity;
+        return room;
+    }
+    return NULL;
+}
+
+int job_saw(struct ringio_job *job, uint32_t file, const struct ringio_identity *identity)
+{
+    if (!job->seen)
+        return 0;
+    struct seen_file *seen = &job->seen[file];
+    uint32_t unknown = 0;
+    if (atomic_compare_exchange_strong_explicit(&seen->state, &unknown, 1, memory_order_acquire, memory_order_acquire)) {
+        seen->identity = *identity;
+        atomic_store_explicit(&seen->state, 2, memory_order_release);
+        return 0;
+    }
+    while (atomic_load_explicit(&seen->state, memory_order_acquire) != 2)
+        sched_yield(); /* for the length of one copy */
+    return identity_equal(&seen->identity, identity) ? 0 : -RINGIO_CHANGED;
+}

@@ -1,0 +1,329 @@
+#define _GNU_SOURCE
+#include "reader.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A plan of so few requests and bytes is done sooner by the caller than a thread is woken (20 to 50 us). */
+#define INLINE_REQUESTS_MAX 8
+#define INLINE_NBYTES_MAX ((uint64_t)256 << 10)
+#define INLINE_PUMPS_MAX 64u
+
+/* ------------------------------------------------------------------------------------------------- life of a reader */
+
+struct ringio_reader *ringio_reader_new(const struct ringio_options *options)
+{
+    struct ringio_reader *reader = calloc(1, sizeof *reader);
+    if (!reader)
+        return NULL;
+    reader->options = *options;
+    if (reader->options.worker_count == 0)
+        reader->options.worker_count = 1;
+    if (reader->options.queue_depth == 0)
+        reader->options.queue_depth = 1;
+    uint32_t worker_count = reader->options.worker_count;
+    reader->workers = calloc(worker_count, sizeof *reader->workers);
+    reader->inline_pumps = calloc(worker_count, sizeof *reader->inline_pumps);
+    if (!reader->workers || !reader->inline_pumps) {
+        free(reader->workers);
+        free(reader->inline_pumps);
+        free(reader);
+        return NULL;
+    }
+    static const struct ringio_faults no_faults;
+    reader->faulty = memcmp(&options->faults, &no_faults, sizeof no_faults) != 0;
+    backend_choose(options, &reader->choice);
+    file_cache_init(&reader->files, options->open_files, reader->choice.kind == RINGIO_BACKEND_MEMORY);
+    memory_limit_init(&reader->limit, options->memory_limit_bytes, worker_count * 2);
+    pthread_mutex_init(&reader->mutex, NULL);
+    pthread_cond_init(&reader->work, NULL);
+    pthread_cond_init(&reader->rest, NULL);
+    fork_register(reader);
+    return reader;
+}
+
+uint32_t ringio_reader_backend(const struct ringio_reader *reader)
+{
+    return reader->choice.kind;
+}
+
+const char *ringio_reader_reason(const struct ringio_reader *reader)
+{
+    return reader->choice.reason;
+}
+
+void ringio_reader_free(struct ringio_reader *reader)
+{
+    fork_unregister(reader);
+    pthread_mutex_lock(&reader->mutex);
+    while (reader->first_job) {
+        struct ringio_job *job = reader->first_job;
+        pthread_mutex_unlock(&reader->mutex);
+        ringio_job_cancel(job);
+        pthread_mutex_lock(&reader->mutex);
+    }
+    while (reader->running_count)
+        pthread_cond_wait(&reader->rest, &reader->mutex);
+    reader->stopping = 1;
+    pthread_cond_broadcast(&reader->work);
+    pthread_mutex_unlock(&reader->mutex);
+    workers_join(reader);
+    for (uint32_t i = 0; i < reader->inline_count; i++)
+        pump_free(reader->inline_pumps[i]);
+    file_cache_destroy(&reader->files);
+    memory_limit_destroy(&reader->limit);
+    pthread_cond_destroy(&reader->work);
+    pthread_cond_destroy(&reader->rest);
+    pthread_mutex_destroy(&reader->mutex);
+    free(reader->workers);
+    free(reader->inline_pumps);
+    free(reader);
+}
+
+/* --------------------------------------------------------------------------------------------------------- statistics */
+
+static void add_counters(struct ringio_statistics *sum, const struct pump *pump)
+{
+    const struct counters *counters = &pump->counters;
+#define ADD(field) sum->field += atomic_load_explicit(&counters->field, memory_order_relaxed)
+    ADD(requests);
+    ADD(tasks);
+    ADD(projections);
+    ADD(bytes_read);
+    ADD(bytes_asked);
+    ADD(bytes_decoded);
+    ADD(coalesced_requests);
+    ADD(retries);
+    ADD(inline_jobs);
+    ADD(wait_ns);
+    ADD(decode_ns);
+#undef ADD
+    uint64_t peak = atomic_load_explicit(&counters->peak_in_flight, memory_order_relaxed);
+    sum->peak_in_flight = peak > sum->peak_in_flight ? peak : sum->peak_in_flight;
+}
+
+void ringio_reader_statistics(struct ringio_reader *reader, struct ringio_statistics *statistics)
+{
+    memset(statistics, 0, sizeof *statistics);
+    pthread_mutex_lock(&reader->mutex);
+    for (uint32_t i = 0; i < reader->started_count; i++) {
+        const struct pump *pump = atomic_load_explicit(&reader->workers[i].pump, memory_order_acquire);
+        if (pump)
+            add_counters(statistics, pump);
+    }
+    for (uint32_t i = 0; i < reader->inline_count; i++)
+        add_counters(statistics, reader->inline_pumps[i]);
+    pthread_mutex_unlock(&reader->mutex);
+    statistics->opens = atomic_load_explicit(&reader->files.opens, memory_order_relaxed);
+    statistics->stats_calls = atomic_load_explicit(&reader->files.stat_calls, memory_order_relaxed);
+    statistics->peak_buffer_bytes = atomic_load_explicit(&reader->limit.peak_nbytes, memory_order_relaxed);
+}
+
+/* ---------------------------------------------------------------------------------------------- jobs, mutex is held */
+
+static void list_append(struct ringio_reader *reader, struct ringio_job *job)
+{
+    job->previous = reader->last_job;
+    job->next = NULL;
+    *(reader->last_job ? &reader->last_job->next : &reader->first_job) = job;
+    reader->last_job = job;
+    job->listed = 1;
+    atomic_fetch_add_explicit(&reader->listed_count, 1, memory_order_relaxed);
+}
+
+static void list_remove(struct ringio_reader *reader, struct ringio_job *job)
+{
+    if (!job->listed)
+        return;
+    *(job->previous ? &job->previous->next : &reader->first_job) = job->next;
+    *(job->next ? &job->next->previous : &reader->last_job) = job->previous;
+    job->listed = 0;
+    atomic_fetch_sub_explicit(&reader->listed_count, 1, memory_order_relaxed);
+}
+
+static void job_settle(struct ringio_reader *reader, struct ringio_job *job)
+{
+    if (job_unclaimed(job))
+        return;
+    list_remove(reader, job);
+    if (job->attached || job->done)
+        return;
+    job->done = 1;
+    reader->running_count--;
+    pthread_cond_broadcast(&job->finished);
+    if (reader->running_count == 0)
+        pthread_cond_broadcast(&reader->rest);
+}
+
+struct ringio_job *reader_next_job(struct ringio_reader *reader)
+{
+    struct ringio_job *job;
+    while ((job = reader->first_job) && job_unclaimed(job) == 0)
+        job_settle(reader, job);
+    if (!job)
+        return NULL;
+    if (job != reader->last_job) {
+        list_remove(reader, job);
+        list_append(reader, job);
+    }
+    job->attached++;
+    return job;
+}
+
+void reader_leave_job(struct ringio_reader *reader, struct ringio_job *job)
+{
+    pthread_mutex_lock(&reader->mutex);
+    assert(job->attached > 0);
+    job->attached--;
+    job_settle(reader, job);
+    pthread_mutex_unlock(&reader->mutex);
+}
+
+/* ----------------------------------------------------------------------------------------------- the calling thread */
+
+static int is_tiny(const struct ringio_reader *reader, const struct ringio_plan *plan)
+{
+    if (plan->request_count > INLINE_REQUESTS_MAX || reader->faulty)
+        return 0;
+    uint64_t nbytes = 0;
+    for (uint64_t i = 0; i < plan->request_count; i++) {
+        const struct ringio_request *request = &plan->requests[i];
+        if (request->nbytes > INLINE_NBYTES_MAX && request->nbytes != RINGIO_TO_END)
+            return 0;
+        nbytes += request->nbytes == RINGIO_TO_END ? INLINE_NBYTES_MAX / INLINE_REQUESTS_MAX : request->nbytes;
+    }
+    return nbytes <= INLINE_NBYTES_MAX;
+}
+
+static struct pump *inline_pump_take(struct ringio_reader *reader, uint32_t *place)
+{
+    uint32_t most = reader->options.worker_count < INLINE_PUMPS_MAX ? reader->options.worker_count : INLINE_PUMPS_MAX;
+    struct pump *pump = NULL;
+    pthread_mutex_lock(&reader->mutex);
+    for (*place = 0; *place < most; ++*place)
+        if (!(reader->inline_in_use >> *place & 1))
+            break;
+    if (*place < most && *place == reader->inline_count) {
+        pump = pump_new(0, &reader->options, &reader->files, &reader->limit);
+        if (pump)
+            reader->inline_pumps[reader->inline_count++] = pump;
+    } else if (*place < most) {
+        pump = reader->inline_pumps[*place];
+    }
+    if (pump)
+        reader->inline_in_use |= (uint64_t)1 << *place;
+    pthread_mutex_unlock(&reader->mutex);
+    return pump;
+}
+
+/* Returns 1 when the caller did the whole job itself. */
+static int run_on_caller(struct ringio_reader *reader, struct ringio_job *job)
+{
+    uint32_t place;
+    if (!is_tiny(reader, &job->plan))
+        return 0;
+    struct pump *pump = inline_pump_take(reader, &place);
+    if (!pump)
+        return 0;
+    int finished = pump_run_inline(pump, job);
+    counter_add(&pump->counters.inline_jobs, (uint64_t)finished);
+    pthread_mutex_lock(&reader->mutex);
+    reader->inline_in_use &= ~((uint64_t)1 << place);
+    pthread_mutex_unlock(&reader->mutex);
+    return finished;
+}
+
+/* ----------------------------------------------------------------------------------------------------- the public face */
+
+/* Gives the job to the workers.  Returns 0 or -errno. */
+static int publish(struct ringio_reader *reader, struct ringio_job *job)
+{
+    pthread_mutex_lock(&reader->mutex);
+    int status = workers_start(reader);
+    if (status == 0) {
+        uint64_t wanted = job_unclaimed(job);
+        reader->running_count++;
+        list_append(reader, job);
+        if (wanted >= reader->started_count)
+            pthread_cond_broadcast(&reader->work);
+        else
+            while (wanted--)
+                pthread_cond_signal(&reader->work);
+    }
+    pthread_mutex_unlock(&reader->mutex);
+    return status;
+}
+
+int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms, struct ringio_job **started)
+{
+    *started = NULL;
+    if (reader->choice.kind == 0)
+        return -ENODEV;
+    int status = task_check_plan(plan);
+    if (status)
+        return status;
+    struct ringio_job *job = job_new(reader, reader->process, plan);
+    if (!job)
+        return -ENOMEM;
+    if (plan->request_count == 0 || run_on_caller(reader, job)) {
+        job->done = 1;
+        *started = job;
+        return 1;
+    }
+    status = publish(reader, job);
+    if (status) {
+        job_free(job);
+        return status;
+    }
+    *started = job;
+    return ringio_job_wait(job, wait_ms);
+}
+
+int ringio_job_wait(struct ringio_job *job, int wait_ms)
+{
+    struct ringio_reader *reader = job->reader;
+    if (job->process != reader->process)
+        return -ECHILD;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    if (wait_ms > 0) {
+        until.tv_sec += wait_ms / 1000;
+        until.tv_nsec += wait_ms % 1000 * 1000000L;
+        if (until.tv_nsec >= 1000000000L) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000L;
+        }
+    }
+    pthread_mutex_lock(&reader->mutex);
+    int late = wait_ms == 0;
+    while (!job->done && !late) {
+        if (wait_ms < 0)
+            pthread_cond_wait(&job->finished, &reader->mutex);
+        else
+            late = pthread_cond_timedwait(&job->finished, &reader->mutex, &until) == ETIMEDOUT;
+    }
+    int done = job->done;
+    pthread_mutex_unlock(&reader->mutex);
+    return done;
+}
+
+void ringio_job_cancel(struct ringio_job *job)
+{
+    struct ringio_reader *reader = job->reader;
+    if (job->process != reader->process)
+        return;
+    atomic_store_explicit(&job->cancelled, 1, memory_order_relaxed);
+    atomic_store_explicit(&job->cursor, job->plan.request_count, memory_order_relaxed);
+    pthread_mutex_lock(&reader->mutex);
+    job_settle(reader, job);
+    pthread_mutex_unlock(&reader->mutex);
+}
+
+void ringio_job_free(struct ringio_job *job)
+{
+    if (job->process == job->reader->process) /* else threads of the parent stand in it, as far as the child can tell */
+        job_free(job);
+}

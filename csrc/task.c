@@ -1,0 +1,193 @@
+#include "task.h"
+
+#include <string.h>
+
+#include "scatter.h"
+
+/* ------------------------------------------------------------------------------------------------- checks of a plan */
+
+static int layouts_fit(const struct ringio_plan *plan)
+{
+    for (uint64_t i = 0; i < plan->layout_count; i++) {
+        const struct ringio_layout *layout = &plan->layouts[i];
+        if (layout->target >= plan->target_count || layout->itemsize == 0)
+            return 0;
+        if (layout->fill_offset != RINGIO_NO_FILL &&
+            (layout->fill_offset > plan->fill_values_nbytes ||
+             layout->itemsize > plan->fill_values_nbytes - layout->fill_offset))
+            return 0;
+    }
+    return 1;
+}
+
+static int chains_fit(const struct ringio_plan *plan)
+{
+    for (uint64_t i = 0; i < plan->chain_count; i++) {
+        const struct ringio_chain *chain = &plan->chains[i];
+        if (chain->first_codec > plan->codec_count || chain->codec_count > plan->codec_count - chain->first_codec)
+            return 0;
+        if (chain->codec_count && chain->decoded_nbytes == RINGIO_SAME_SIZE)
+            return 0;
+    }
+    return 1;
+}
+
+static int paths_fit(const struct ringio_plan *plan)
+{
+    if (plan->paths_nbytes && plan->paths[plan->paths_nbytes - 1] != 0)
+        return 0;
+    for (uint64_t i = 0; i < plan->file_count; i++)
+        if (!plan->files[i].data && plan->files[i].path_offset >= plan->paths_nbytes)
+            return 0;
+    return 1;
+}
+
+int task_check_plan(const struct ringio_plan *plan)
+{
+    int fits = plan->dim_count <= RINGIO_MAX_DIMS && plan->request_count < UINT64_MAX / 2 && layouts_fit(plan) &&
+               chains_fit(plan) && paths_fit(plan);
+    return fits ? 0 : -RINGIO_BAD_PLAN;
+}
+
+static int bad_plan(struct ringio_failure *failure, uint64_t what)
+{
+    failure->got = what;
+    failure->expected = 0;
+    return -RINGIO_BAD_PLAN;
+}
+
+int task_check(const struct ringio_plan *plan, const struct ringio_task *task, struct ringio_failure *failure)
+{
+    if (task->chain >= plan->chain_count)
+        return bad_plan(failure, RINGIO_PLAN_CHAIN);
+    if (task->first_projection > plan->projection_count ||
+        task->projection_count > plan->projection_count - task->first_projection)
+        return bad_plan(failure, RINGIO_PLAN_PROJECTION);
+    for (uint32_t i = 0; i < task->projection_count; i++)
+        if (plan->projections[task->first_projection + i].layout >= plan->layout_count)
+            return bad_plan(failure, RINGIO_PLAN_LAYOUT);
+    return 0;
+}
+
+/* --------------------------------------------------------------------------------------------------- one projection */
+
+static const struct ringio_layout *layout_of(const struct ringio_plan *plan, uint64_t projection)
+{
+    return &plan->layouts[plan->projections[projection].layout];
+}
+
+static uint8_t *target_of(const struct ringio_plan *plan, uint64_t projection)
+{
+    return (uint8_t *)(uintptr_t)plan->targets[layout_of(plan, projection)->target].data;
+}
+
+static int prepare(const struct ringio_plan *plan, uint64_t projection, int fill, uint64_t source_nbytes,
+                   struct scatter_walk *walk, struct ringio_failure *failure)
+{
+    const struct ringio_layout *layout = layout_of(plan, projection);
+    failure->expected = 0;
+    return scatter_prepare(walk, &plan->projections[projection], layout, plan->counts + projection * plan->dim_count,
+                           (uint32_t)plan->dim_count, fill, source_nbytes, plan->targets[layout->target].nbytes,
+                           &failure->got);
+}
+
+/* Where a decoded chunk of 'decoded_nbytes' lands in one piece, or NULL. */
+static uint8_t *whole_place(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t decoded_nbytes)
+{
+    struct scatter_walk walk;
+    struct ringio_failure ignored;
+    if (task->projection_count != 1 || prepare(plan, task->first_projection, 0, decoded_nbytes, &walk, &ignored) ||
+        !scatter_is_whole(&walk, decoded_nbytes))
+        return NULL;
+    return target_of(plan, task->first_projection) + walk.target_offset;
+}
+
+uint8_t *task_place(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes)
+{
+    const struct ringio_chain *chain = &plan->chains[task->chain];
+    if (chain->codec_count || (chain->decoded_nbytes != RINGIO_SAME_SIZE && chain->decoded_nbytes != source_nbytes))
+        return NULL;
+    return whole_place(plan, task, source_nbytes);
+}
+
+uint64_t task_scratch_nbytes(const struct ringio_plan *plan, const struct ringio_task *task)
+{
+    const struct ringio_chain *chain = &plan->chains[task->chain];
+    if (chain->codec_count == 0 || whole_place(plan, task, chain->decoded_nbytes))
+        return 0;
+    return chain->decoded_nbytes;
+}
+
+/* ----------------------------------------------------------------------------------------------------- a whole task */
+
+/* Decodes 'source' to where it is wanted, or to 'scratch', or not at all where it is decoded already. */
+static int decode(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *scratch,
+                  struct decoder *decoder, struct span *decoded, struct ringio_failure *failure)
+{
+    const struct ringio_chain *chain = &plan->chains[task->chain];
+    if (chain->codec_count == 0) {
+        *decoded = source;
+        if (chain->decoded_nbytes == RINGIO_SAME_SIZE || chain->decoded_nbytes == source.nbytes)
+            return 0;
+        failure->got = source.nbytes;
+        failure->expected = chain->decoded_nbytes;
+        return -RINGIO_WRONG_SIZE;
+    }
+    if (source.nbytes > chain->encoded_nbytes_max) {
+        failure->got = source.nbytes;
+        failure->expected = chain->encoded_nbytes_max;
+        return -RINGIO_TOO_LARGE;
+    }
+    struct codec_error error = {0};
+    uint8_t *whole = whole_place(plan, task, chain->decoded_nbytes);
+    int status = codec_decode_chain(decoder, chain, plan->codecs, source, whole ? whole : scratch,
+                                    (size_t)chain->decoded_nbytes, decoded, &error);
+    failure->got = error.got;
+    failure->expected = error.expected;
+    failure->step = error.step;
+    return status;
+}
+
+int task_run(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *scratch,
+             struct decoder *decoder, struct counters *counters, struct ringio_failure *failure)
+{
+    struct span decoded;
+    int status = decode(plan, task, source, scratch, decoder, &decoded, failure);
+    if (status)
+        return status;
+    for (uint32_t i = 0; i < task->projection_count; i++) {
+        uint64_t projection = task->first_projection + i;
+        struct scatter_walk walk;
+        status = prepare(plan, projection, 0, decoded.nbytes, &walk, failure);
+        if (status)
+            return status;
+        uint8_t *target = target_of(plan, projection);
+        if (walk.row_nbytes && decoded.data + walk.source_offset != target + walk.target_offset)
+            scatter_copy(&walk, decoded.data, target);
+    }
+    counter_add(&counters->tasks, 1);
+    counter_add(&counters->projections, task->projection_count);
+    counter_add(&counters->bytes_asked, source.nbytes);
+    counter_add(&counters->bytes_decoded, decoded.nbytes);
+    return 0;
+}
+
+int task_fill(const struct ringio_plan *plan, const struct ringio_task *task, struct counters *counters,
+              struct ringio_failure *failure)
+{
+    for (uint32_t i = 0; i < task->projection_count; i++) {
+        uint64_t projection = task->first_projection + i;
+        const struct ringio_layout *layout = layout_of(plan, projection);
+        if (layout->fill_offset == RINGIO_NO_FILL)
+            return bad_plan(failure, RINGIO_PLAN_FILL);
+        struct scatter_walk walk;
+        int status = prepare(plan, projection, 1, 0, &walk, failure);
+        if (status)
+            return status;
+        if (walk.row_nbytes)
+            scatter_fill(&walk, plan->fill_values + layout->fill_offset, target_of(plan, projection));
+    }
+    counter_add(&counters->tasks, 1);
+    counter_add(&counters->projections, task->projection_count);
+    return 0;
+}

@@ -1,0 +1,183 @@
+"""What can go wrong, as exceptions.
+
+::
+
+    Exception
+    ├── RingioError
+    │   ├── BackendError                              a backend that was asked for by name cannot be had
+    │   ├── RangeError (ValueError)                   a range is not wholly inside its object
+    │   ├── DecodeError (ValueError)                  encoded bytes are damaged, or are not what they should be
+    │   ├── UnsupportedCodecError (ValueError)        a codec, or a feature of one, that this build cannot decode
+    │   ├── PlanError (ValueError)                    a plan contradicts itself, or does not fit its target
+    │   ├── FileChangedError (OSError)                a file is not the one that the plan was made for
+    │   └── MemoryLimitError (MemoryError)            one chunk needs more than ``memory_limit_bytes``
+    └── OSError                                       what the system says: FileNotFoundError, PermissionError,
+                                                      IsADirectoryError, ... with errno and filename set
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from ._core import lib
+
+
+class RingioError(Exception):
+    """Every error that is ringio's own."""
+
+
+class BackendError(RingioError):
+    """A backend that was asked for by name cannot be had; the message says why."""
+
+
+class RangeError(RingioError, ValueError):
+    """A range that is not wholly inside its object.
+
+    Attributes:
+        path: of the object.
+        offset: of the range, in bytes.
+        length: of the range, in bytes; None: to the end.
+        nbytes: the object's size; None where it is not known.
+    """
+
+    def __init__(
+        self, message: str, *, path: str = "", offset: int = 0, length: int | None = None, nbytes: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+        self.length = length
+        self.nbytes = nbytes
+
+
+class DecodeError(RingioError, ValueError):
+    """Encoded bytes that are damaged, have the wrong checksum, or decode to too few or too many bytes.
+
+    Attributes:
+        path: of the object that holds them.
+        offset: where in it they begin, in bytes.
+        length: how many there are; None: up to the end.
+    """
+
+    def __init__(self, message: str, *, path: str = "", offset: int = 0, length: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+        self.length = length
+
+
+class UnsupportedCodecError(RingioError, ValueError):
+    """A codec, or a feature of one, that this build cannot decode; the message names it."""
+
+
+class PlanError(RingioError, ValueError):
+    """A plan that contradicts itself, or does not fit the target that it is to be executed into."""
+
+
+class FileChangedError(RingioError, OSError):
+    """A file that is not the one that the plan was made for: replaced, resized or written to."""
+
+
+class MemoryLimitError(RingioError, MemoryError):
+    """One request needs more memory than the reader's ``memory_limit_bytes`` leaves for it."""
+
+
+class Failure(Protocol):
+    """What the C core says about a failed task: ``struct ringio_failure``."""
+
+    status: int
+    step: int
+    got: int
+    expected: int
+
+
+_REASONS: Final = {
+    lib.RINGIO_REASON_HEADER: "the header is incomplete or contradicts itself",
+    lib.RINGIO_REASON_TRUNCATED: "the encoded data ends too early",
+    lib.RINGIO_REASON_DATA: "the encoded data is damaged",
+    lib.RINGIO_REASON_TRAILING: "there are bytes left over behind the encoded data",
+    lib.RINGIO_REASON_DICTIONARY: "it was encoded with a dictionary",
+    lib.RINGIO_REASON_WINDOW: "it asks for a larger window than its chunk can justify",
+    lib.RINGIO_REASON_INNER_CODEC: "it uses an inner codec or filter that this build lacks",
+    lib.RINGIO_REASON_ITEMSIZE: "its size is no multiple of the element size",
+}
+_PLAN_PARTS: Final = {
+    lib.RINGIO_PLAN_FILE: "a request names a file that is not there",
+    lib.RINGIO_PLAN_TASK: "a request names tasks that are not there",
+    lib.RINGIO_PLAN_PROJECTION: "a task names projections that are not there",
+    lib.RINGIO_PLAN_CHAIN: "a task names a codec chain that is not there",
+    lib.RINGIO_PLAN_LAYOUT: "a projection names a layout that is not there",
+    lib.RINGIO_PLAN_SOURCE_BOX: "a projection reaches outside the decoded chunk",
+    lib.RINGIO_PLAN_TARGET_BOX: "a projection reaches outside the target",
+    lib.RINGIO_PLAN_FILL: "a chunk is missing and there is no fill value",
+    lib.RINGIO_PLAN_SOURCE: "a task's bytes lie outside its request",
+}
+
+
+def error_from_failure(
+    failure: Failure, *, path: str, offset: int, length: int | None, step_names: Sequence[str], chunk: str | None
+) -> Exception:
+    """The exception for a failed task: the one place where a status of the C core gets its words.
+
+    Args:
+        failure: what the core says; status 0 is no failure and must not come here.
+        path: of the object that the encoded bytes are in.
+        offset: where in it they begin, in bytes.
+        length: how many there are; None: up to the end.
+        step_names: of the task's codec chain, in decoding order.
+        chunk: which chunk it is, e.g. ``"chunk (3, 7) of '/data/a.zarr/temp'"``; None: the place alone says it.
+
+    Returns:
+        The exception, to be raised or handed out.
+    """
+    status = -int(failure.status)
+    if 0 < status < lib.RINGIO_EOF:
+        return _os_error(status, path, offset, length, chunk)
+    place = _place(path, offset, length, chunk)
+    got, expected = int(failure.got), int(failure.expected)
+    step = int(failure.step)
+    where = f"{step_names[step]}: {place}" if step < len(step_names) else place
+    if status == lib.RINGIO_EOF:
+        problem = f"ends at {expected}, but the object has {got} bytes"
+        return RangeError(f"{place}: {problem}", path=path, offset=offset, length=length, nbytes=got)
+    if status == lib.RINGIO_CHANGED:
+        return FileChangedError(errno.ESTALE, f"{place}: the file is not the one that the plan was made for", path)
+    if status == lib.RINGIO_NOT_REGULAR:
+        return OSError(errno.EINVAL, "not a regular file", path)
+    if status == lib.RINGIO_BAD_PLAN:
+        return PlanError(f"{place}: {_PLAN_PARTS.get(got, 'the plan contradicts itself')}")
+    if status == lib.RINGIO_CANCELLED:
+        return RingioError(f"{place}: cancelled")
+    if status == lib.RINGIO_NO_MEMORY:
+        return MemoryLimitError(f"{place}: needs {got} bytes at once, the reader's memory limit leaves {expected}")
+    if status == lib.RINGIO_UNSUPPORTED:
+        return UnsupportedCodecError(f"{where}: {_REASONS.get(got, 'unsupported')}")
+    return DecodeError(f"{where}: {_decode_problem(status, got, expected)}", path=path, offset=offset, length=length)
+
+
+def _decode_problem(status: int, got: int, expected: int) -> str:
+    if status == lib.RINGIO_CORRUPT:
+        return _REASONS.get(got, "the encoded data is damaged")
+    if status == lib.RINGIO_WRONG_SIZE:
+        return f"decodes to {got} bytes, expected {expected}"
+    if status == lib.RINGIO_CHECKSUM:
+        return f"checksum {got:#010x}, expected {expected:#010x}"
+    if status == lib.RINGIO_TOO_LARGE:
+        return f"{got} encoded bytes, at most {expected} make sense for such a chunk"
+    return f"status {-status} of the C core"
+
+
+def _place(path: str, offset: int, length: int | None, chunk: str | None) -> str:
+    end = "the end" if length is None else str(offset + length)
+    return f"{chunk} in {path}, bytes {offset}-{end}" if chunk else f"{path}, bytes {offset}-{end}"
+
+
+def _os_error(number: int, path: str, offset: int, length: int | None, chunk: str | None) -> OSError:
+    # OSError picks FileNotFoundError and its like by the number.
+    error = OSError(number, os.strerror(number), path)
+    if chunk:
+        error.add_note(f"while reading {_place(path, offset, length, chunk)}")
+    return error

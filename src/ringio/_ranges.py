@@ -1,0 +1,187 @@
+"""Ranges: which bytes of which objects, as columns, or as tuples that are made into columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._paths import local_path
+
+Path: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+RangeTuple: TypeAlias = "tuple[Path, int, int | None]"
+
+_TO_END: Final = -1
+
+
+class Ranges:
+    """Byte ranges of local files, in columns: a million of them cost four arrays, not a million Python objects.
+
+    Args:
+        paths: the distinct files; ``str``, ``bytes``, ``os.PathLike`` or ``file://`` URLs.
+        path_index: for each range, which of ``paths`` it is in; one number where all are in the same.
+        offsets: where each begins, in bytes; negative: counted back from the end of the file.
+        lengths: how many bytes each has; -1: to the end of the file; one number where all have the same.
+
+    Attributes:
+        paths: tuple of str.
+        path_index: uint32[n], read-only.
+        offsets: int64[n], read-only.
+        lengths: int64[n], read-only.
+
+    The arrays are not copied where they have these dtypes already.
+
+    Raises:
+        TypeError: arrays that do not hold integers.
+        ValueError: arrays of different lengths, an index of no path, a length below -1, a NUL in a path.
+        BackendError: a URL whose scheme is not supported.
+
+    >>> ranges = Ranges(paths=["a.bin", "b.bin"], path_index=[0, 1, 1], offsets=[0, 10, -4], lengths=[8, 8, -1])
+    >>> len(ranges), ranges[2]
+    (3, ('b.bin', -4, None))
+    """
+
+    __slots__ = ("paths", "path_index", "offsets", "lengths")
+
+    paths: tuple[str, ...]
+    path_index: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    def __init__(self, paths: Sequence[Path], path_index: ArrayLike, offsets: ArrayLike, lengths: ArrayLike) -> None:
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise TypeError(f"paths is one path, {paths!r}; a sequence of paths is due")
+        offsets = _integers("offsets", offsets)
+        if offsets.ndim != 1:
+            raise ValueError(f"offsets has {offsets.ndim} dimensions, 1 is due")
+        count = len(offsets)
+        index = _column("path_index", path_index, count)
+        self.paths = tuple(map(local_path, paths))
+        self.offsets = _read_only(offsets)
+        self.lengths = _read_only(_column("lengths", lengths, count))
+        if count:
+            if int(index.min()) < 0 or int(index.max()) >= len(self.paths):
+                bad = int(np.flatnonzero((index < 0) | (index >= len(self.paths)))[0])
+                raise ValueError(f"range {bad}: path_index {index[bad]}, but there are {len(self.paths)} paths")
+            if int(self.lengths.min()) < _TO_END:
+                bad = int(np.flatnonzero(self.lengths < _TO_END)[0])
+                raise ValueError(f"range {bad}: length {self.lengths[bad]}; -1 (to the end) is the least there is")
+        self.path_index = _read_only(index.astype(np.uint32, copy=False))
+
+    @classmethod
+    def from_tuples(cls, ranges: Iterable[RangeTuple]) -> Ranges:
+        """Ranges from tuples (path, offset, length); length None reads to the end of the file.
+
+        >>> Ranges.from_tuples([("a", 0, 8), ("a", -4, None)]).lengths
+        array([ 8, -1])
+        """
+        rows = ranges if isinstance(ranges, list | tuple) else list(ranges)
+        if not rows:
+            return cls((), np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64))
+        try:
+            paths, offsets, lengths = zip(*rows, strict=True)
+            distinct = dict.fromkeys(paths)
+        except (TypeError, ValueError):
+            raise _bad_row(rows) from None
+        for number, path in enumerate(distinct):
+            distinct[path] = number
+        index = np.fromiter(map(distinct.__getitem__, paths), np.uint32, len(rows))
+        return cls(tuple(distinct), index, _tuple_column("offset", offsets), _tuple_lengths(lengths))
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, i: int) -> tuple[str, int, int | None]:
+        length = int(self.lengths[i])
+        return self.paths[int(self.path_index[i])], int(self.offsets[i]), None if length == _TO_END else length
+
+    def __iter__(self) -> Iterator[tuple[str, int, int | None]]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Ranges):
+            return NotImplemented
+        return (
+            self.paths == other.paths
+            and np.array_equal(self.path_index, other.path_index)
+            and np.array_equal(self.offsets, other.offsets)
+            and np.array_equal(self.lengths, other.lengths)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it holds arrays
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ranges, (self.paths, self.path_index, self.offsets, self.lengths)
+
+    def __repr__(self) -> str:
+        return f"<ringio.Ranges: {len(self)} ranges of {len(self.paths)} files>"
+
+
+def as_ranges(ranges: Ranges | Iterable[RangeTuple]) -> Ranges:
+    """Ranges from either form."""
+    return ranges if isinstance(ranges, Ranges) else Ranges.from_tuples(ranges)
+
+
+def _integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.size == 0 and not isinstance(values, np.ndarray):
+        array = array.astype(np.int64)  # an empty list is a float64 array to numpy
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {array.dtype}, integers are due")
+    if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} has a value of {array.max()}, which no file reaches")
+    return np.ascontiguousarray(array, np.int64) if array.ndim else array.astype(np.int64)
+
+
+def _column(name: str, values: ArrayLike, count: int) -> NDArray[np.int64]:
+    array = _integers(name, values)
+    if array.ndim == 0:
+        return np.full(count, array)
+    if array.shape != (count,):
+        raise ValueError(f"{name} has shape {array.shape}, but there are {count} offsets")
+    return array
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _tuple_column(name: str, values: Sequence[Any]) -> NDArray[np.int64]:
+    array = np.array(values)
+    if array.dtype.kind in "iu":
+        return _integers(f"{name}s", array)
+    for i, value in enumerate(values):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            raise TypeError(f"range {i}: {name} {value!r} is not an integer")
+        if not -(2**63) <= value < 2**63:
+            raise ValueError(f"range {i}: {name} {value}, which no file reaches")
+    return np.array(values, np.int64)  # small and huge numbers mixed: numpy had made floats of them
+
+
+def _tuple_lengths(lengths: Sequence[int | None]) -> NDArray[np.int64]:
+    if None not in lengths:
+        column = _tuple_column("length", lengths)
+        given = column
+    else:
+        column = _tuple_column("length", [_TO_END if length is None else length for length in lengths])
+        given = column[[length is not None for length in lengths]]
+    if int(given.min(initial=0)) < 0:
+        bad = next(i for i, length in enumerate(lengths) if length is not None and length < 0)
+        raise ValueError(f"range {bad}: length {lengths[bad]} is negative; None reads to the end")
+    return column
+
+
+def _bad_row(rows: Sequence[Any]) -> Exception:
+    for i, row in enumerate(rows):
+        if isinstance(row, str | bytes) or not isinstance(row, Sequence) or len(row) != 3:
+            return TypeError(f"range {i}: expected (path, offset, length), got {row!r:.100}")
+        try:
+            hash(row[0])
+        except TypeError:
+            return TypeError(f"range {i}: {row[0]!r:.100} is not a path")
+    return TypeError("expected tuples (path, offset, length)")

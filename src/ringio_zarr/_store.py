@@ -1,0 +1,177 @@
+"""Where an array's documents and chunks live: a directory tree on a local file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import numpy.typing as npt
+
+from ._errors import Place, excerpt
+from ._grid import c_strides
+from ._keys import ChunkKeyEncoding
+
+# Consolidated metadata of the largest hierarchies is some 100 MB; a sparse file of terabytes is not metadata.
+_MAX_DOCUMENT_NBYTES: Final = 1 << 30
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# Up to here Python integers are faster than numpy, whose calls cost about a microsecond each.
+_FEW: Final = 16
+
+
+class LocalStore:
+    """A directory and all below it.
+
+    Args:
+        root: the directory, which need not exist. A relative path is made absolute here and now.
+    """
+
+    __slots__ = ("root",)
+
+    root: str
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(os.fspath(root))
+
+    def file_path(self, key: str) -> str:
+        """The path of what has this key; the root's for the empty key.
+
+        >>> LocalStore("/data/a.zarr").file_path("x/zarr.json")
+        '/data/a.zarr/x/zarr.json'
+        """
+        return os.path.join(self.root, key) if key else self.root
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of a small file, or None where there is none.
+
+        Raises:
+            OSError: anything but absence: a directory, a FIFO, no permission; ``filename`` is set.
+            MetadataError: far too large for a metadata document.
+        """
+        path = self.file_path(key)
+        try:
+            # Without O_NONBLOCK a FIFO would be waited for until somebody writes.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            if status.st_size > _MAX_DOCUMENT_NBYTES:
+                raise Place(path).error(f"{status.st_size} bytes, a metadata document has {_MAX_DOCUMENT_NBYTES} at most")
+            pieces = []
+            while piece := os.read(descriptor, 1 << 20):
+                pieces.append(piece)
+            return b"".join(pieces)
+        finally:
+            os.close(descriptor)
+
+    def is_file(self, key: str) -> bool:
+        """Whether a file has this key."""
+        return os.path.isfile(self.file_path(key))
+
+    def child_directories(self, key: str) -> list[str]:
+        """The names of the directories directly below, sorted."""
+        with os.scandir(self.file_path(key)) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LocalStore) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash((LocalStore, self.root))
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self.root!r})"
+
+
+def make_store(location: Any) -> LocalStore:
+    """The store that a user names: a path, a ``file://`` URL, or a store.
+
+    Raises:
+        NotImplementedError: a URL of another scheme.
+        TypeError: no path at all.
+
+    >>> make_store("file:///data/a%20b.zarr")
+    LocalStore('/data/a b.zarr')
+    """
+    if isinstance(location, LocalStore):
+        return location
+    if not isinstance(location, str | os.PathLike):
+        raise TypeError(f"expected a path or a file:// URL, got {type(location).__name__}")
+    path = os.fspath(location)
+    if not isinstance(path, str):
+        raise TypeError(f"expected a path as str, got {excerpt(path)}")
+    if isinstance(location, str) and (match := _URL.match(path)):
+        if match[1].lower() != "file":
+            raise NotImplementedError(f"{excerpt(path)}: only local paths and file:// URLs can be opened yet")
+        url = urlsplit(path)
+        if url.netloc.lower() not in ("", "localhost"):
+            raise ValueError(f"{excerpt(path)}: a file:// URL of the host {url.netloc!r}")
+        if url.query or url.fragment:
+            raise ValueError(f"{excerpt(path)}: '?' and '#' of a file name are written %3F and %23 in a URL")
+        path = unquote(url.path)
+    return LocalStore(path)
+
+
+def normalise_path(path: str) -> str:
+    """A node's path inside its store: no slash at either end, none doubled.
+
+    Raises:
+        ValueError: a part that is "." or "..".
+
+    >>> normalise_path("/x//y/")
+    'x/y'
+    """
+    parts = [part for part in path.split("/") if part]
+    if "." in parts or ".." in parts:
+        raise ValueError(f"path {excerpt(path)} has '.' or '..' in it")
+    return "/".join(parts)
+
+
+class ChunkFiles:
+    """The files of an array: one for each chunk of its outer grid, that is for each shard where there are shards.
+
+    Args:
+        directory: of the array.
+        chunk_keys: how the files are named.
+        grid_shape: outer chunks along each dimension. They are numbered in C order.
+    """
+
+    __slots__ = ("_chunk_keys", "_prefix", "_strides")
+
+    def __init__(self, directory: str, chunk_keys: ChunkKeyEncoding, grid_shape: Sequence[int]) -> None:
+        self._prefix = os.fsencode(directory if directory.endswith("/") else f"{directory}/")
+        self._chunk_keys = chunk_keys
+        self._strides = c_strides(grid_shape)
+
+    def coordinates(self, number: int) -> tuple[int, ...]:
+        """Where in the grid a chunk is."""
+        coordinates = []
+        for stride in self._strides:
+            coordinate, number = divmod(number, stride)
+            coordinates.append(coordinate)
+        return tuple(coordinates)
+
+    def paths(self, numbers: npt.NDArray[np.uint64]) -> list[bytes]:
+        """The paths of some chunks, encoded for the file system."""
+        if len(numbers) <= _FEW:
+            keys = [self._chunk_keys.encode(self.coordinates(number)) for number in numbers.tolist()]
+        else:
+            keys = self._chunk_keys.encode_many(self._many_coordinates(numbers))
+        return [self._prefix + key.encode() for key in keys]
+
+    def _many_coordinates(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        rest = numbers.astype(np.int64)
+        coordinates = np.empty((len(rest), len(self._strides)), np.int64)
+        for dimension, stride in enumerate(self._strides):
+            coordinates[:, dimension], rest = np.divmod(rest, stride)
+        return coordinates
