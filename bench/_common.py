@@ -66,7 +66,7 @@ class Timing:
 
 
 def peak_rss_bytes() -> int | None:
-    """Gives this process's peak resident memory, in bytes; not ``ru_maxrss``, which a child inherits from its parent."""
+    """This process's peak resident memory, in bytes; not ``ru_maxrss``, which a child inherits from its parent."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * KIB
@@ -120,7 +120,9 @@ class Contender:
             return self.connection.recv()
         except EOFError:
             self.process.join()
-            raise SystemExit(f"{self.timing.contender}: its process ended with status {self.process.exitcode}") from None
+            raise SystemExit(
+                f"{self.timing.contender}: its process ended with status {self.process.exitcode}"
+            ) from None
 
     def measure(self) -> None:
         self.connection.send("run")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from _common import GIB, Entry, UnavailableError
 
 Starts = npt.NDArray[np.int64]  # (crop, dimension)

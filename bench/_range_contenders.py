@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from _common import Entry
 
 Buffers = Sequence[Any] | npt.NDArray[np.uint8]

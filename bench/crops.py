@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from _common import MIB, Timing, machine, machine_line, markdown_table, ratio, run_contest, say, timing_json, write_json
 from _crop_contenders import CONTENDERS, CropTask, Starts
 
@@ -141,7 +142,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--crops", type=int, default=256, help="per round")
     parser.add_argument("--batch", type=int, default=32, help="crops per batch")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", action="append", metavar="TEXT", help="contenders whose names contain it; again for more")
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT", help="contenders whose names have it; again for more"
+    )
     parser.add_argument("--json", type=Path, help="write every round of every contender here")
     parser.add_argument("--quick", action="store_true", help="small data, two rounds: a smoke test, not a measurement")
     options = parser.parse_args()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from _common import (
     GIB,
     KIB,
@@ -121,7 +122,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--hot", action="store_true", help="with --cold: hot, too")
     parser.add_argument("--range-kib", type=int, action="append", help="again for more; default 4, 64 and 1024")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", action="append", metavar="TEXT", help="contenders whose names contain it; again for more")
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT", help="contenders whose names have it; again for more"
+    )
     parser.add_argument("--json", type=Path, help="write every round of every contender here")
     parser.add_argument("--quick", action="store_true", help="small file, two rounds: a smoke test, not a measurement")
     options = parser.parse_args()

@@ -25,7 +25,7 @@ struct slot {
     int32_t result;       /* bytes read now, 0 at the end of the file, or -errno */
     const uint8_t *bytes; /* where byte 'offset' lies: 'data', or the memory backend's own */
 
-    uint32_t index;      /* among the slots of its worker: fixed */
+    uint32_t index;      /* among the slots of its worker: fixed, below the queue depth */
     uint32_t generation; /* the backend's: tells a completion from that of an earlier use of the slot */
     struct slot *next;   /* the backend's, while the slot is submitted */
 };
@@ -43,7 +43,7 @@ struct backend_ops {
        at least one. Slots come in any order. */
     uint32_t (*reap)(struct backend *backend, struct slot **completed, uint32_t capacity, int wait);
 
-    /* free() may only be called with nothing in flight. */
+    /* free() may only be called with nothing in flight, by the thread that made the backend. */
     void (*free)(struct backend *backend);
 
     /* abandon() is free() in a child after fork(), where the kernel's part still belongs to the parent: it closes what
@@ -72,14 +72,23 @@ void backend_choose(const struct ringio_options *options, struct backend_choice 
    options->faults set its completions are edited on the way. */
 struct backend *backend_new(uint32_t kind, const struct ringio_options *options);
 
-/* One file each; 'queue_depth' is the most slots in flight.  NULL: cannot be made, errno says why. */
+/* One file each; 'queue_depth' is the most slots in flight.  NULL: cannot be made, errno says why.  The faulty one owns
+   'inner' once it is made. */
 struct backend *backend_pread_new(uint32_t queue_depth);
 struct backend *backend_memory_new(uint32_t queue_depth);
 struct backend *backend_faulty_new(struct backend *inner, const struct ringio_faults *faults, uint32_t queue_depth);
 #ifdef RINGIO_HAVE_URING
 struct backend *backend_uring_new(uint32_t queue_depth);
-/* 0, or -errno of 'call': which of the system calls (or the self-test) failed. */
-int backend_uring_probe(const char **call);
+
+/* What a ring turned out to be. */
+struct uring_probe {
+    const char *call;  /* what was tried last, so what failed if something did */
+    const char *flags; /* those that the kernel took, in words */
+    uint32_t entry_count;
+};
+
+/* backend_uring_probe() makes a ring, reads a byte through it, and closes it.  Returns 0 or -errno of probe->call. */
+int backend_uring_probe(uint32_t queue_depth, struct uring_probe *probe);
 #endif
 
 #endif

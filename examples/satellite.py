@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,12 @@ def write(
     shard: Sequence[int] = (4, 512, 512, 10),
     codec: str = "lz4",
     truth: str | os.PathLike[str] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> None:
     """Writes the array to ``path`` and, as a plain ``.npy`` file, to ``truth``.
 
-    Both appear under their names only once they are whole, so an interrupted run leaves nothing half written.
+    ``progress`` is told after each slab how many time steps it held.  Both appear under their names only once they
+    are whole, so an interrupted run leaves nothing half written.
     """
     unfinished = Path(f"{path}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -110,6 +112,8 @@ def write(
             array[first:time] = np.stack(slab)
             if plain is not None:
                 plain[first:time] = slab
+            if progress is not None:
+                progress(len(slab))
             slab = []
     if plain is not None:
         plain.flush()
@@ -122,7 +126,9 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Write an array that looks like a satellite's counts.")
     parser.add_argument("path", type=Path)
-    parser.add_argument("--shape", type=int, nargs=4, default=[16, 1024, 1024, 10], metavar=("TIME", "Y", "X", "CHANNEL"))
+    parser.add_argument(
+        "--shape", type=int, nargs=4, default=[16, 1024, 1024, 10], metavar=("TIME", "Y", "X", "CHANNEL")
+    )
     parser.add_argument("--inner-chunk", type=int, nargs=4, default=[1, 64, 64, 10], metavar="N")
     parser.add_argument("--shard", type=int, nargs=4, default=[4, 512, 512, 10], metavar="N")
     parser.add_argument("--codec", choices=["lz4", "zstd", "raw"], default="lz4")

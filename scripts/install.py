@@ -22,10 +22,17 @@ LOG_TAIL_LINES = 40
 LONGEST_STATUS_CHARS = 100
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Writes progress to stderr at once."""
+    sys.stderr.write(text + end)
+    sys.stderr.flush()
+
+
 def run_pip(title: str, arguments: Sequence[str]) -> None:
     """Runs pip and shows one line of progress instead of its many; the many come when it fails."""
     live = sys.stderr.isatty()
-    print(f"{title} ...", end="" if live else "\n", file=sys.stderr, flush=True)
+    rewrite = "\r\033[K" if live else ""
+    say(f"{title} ...", end="" if live else "\n")
     start_s = time.monotonic()
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *arguments]
     lines: list[str] = []
@@ -34,14 +41,12 @@ def run_pip(title: str, arguments: Sequence[str]) -> None:
         for line in process.stdout:
             lines.append(line.rstrip())
             if live:
-                print(f"\r\033[K{title} ... {lines[-1].strip()[:LONGEST_STATUS_CHARS]}", end="", file=sys.stderr, flush=True)
-    end = "\r\033[K" if live else ""
+                say(f"{rewrite}{title} ... {line.strip()[:LONGEST_STATUS_CHARS]}", end="")
     elapsed = f"{time.monotonic() - start_s:.0f} s"
     if process.returncode != 0:
-        print(f"{end}{title}: pip failed after {elapsed}", file=sys.stderr)
-        print("\n".join(lines[-LOG_TAIL_LINES:]), file=sys.stderr)
+        say("\n".join(["", *lines[-LOG_TAIL_LINES:], f"{title}: pip failed after {elapsed}"]))
         raise SystemExit(1)
-    print(f"{end}{title}: done in {elapsed}", file=sys.stderr, flush=True)
+    say(f"{rewrite}{title}: done in {elapsed}")
 
 
 def install_requirements(extras: Sequence[str]) -> None:
@@ -56,7 +61,7 @@ def install_requirements(extras: Sequence[str]) -> None:
 
 
 def install_package(meson_options: Sequence[str]) -> None:
-    """Builds and installs the package; the build folder is kept, so that the next time only what changed is compiled."""
+    """Builds and installs the package; the build folder is kept, so the next time only what changed is compiled."""
     tag = f"{sys.implementation.cache_tag}-{Path(sys.prefix).name.lstrip('.')}"
     settings = [f"--config-settings=build-dir=build/wheel-{tag}"]
     settings += [f"--config-settings=setup-args={option}" for option in meson_options]

@@ -7,16 +7,15 @@ format. All of it maps numbers to numbers, but for :func:`stat`. The records are
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ._core import ffi, lib
-from ._errors import PlanError
+from ._grid import Grid, Intersection
+from ._kernels import U64, check_status, record_pointer, u64_pointer
 from ._paths import encode_paths
 from ._records import FILE, IDENTITY, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TASK
 
@@ -54,168 +53,6 @@ LOCAL_MAX_GAP_BYTES: Final = 4096
 # A worker decodes what it has just read: 256 KiB is still in its L2 cache then, and larger requests save nothing more.
 LOCAL_MAX_REQUEST_BYTES: Final = 256 * 1024
 
-U64 = NDArray[np.uint64]
-I64 = NDArray[np.int64]
-
-
-class Grid:
-    """A regular grid of chunks: the innermost chunks, and the shards (chunks of chunks) around them.
-
-    An innermost chunk has one id: the sum, over levels and dimensions, of its coordinate on that level times that level's
-    id stride. Ids of the chunks of one shard are consecutive.
-
-    Args:
-        chunk_shape: elements of an innermost chunk along each dimension.
-        chunk_strides: bytes between neighbours along each dimension in a decoded innermost chunk.
-        level_factors: for each level, outermost first, innermost chunks per chunk of that level along each dimension;
-            the last level is all ones.
-        id_strides: for each level, what a step along each dimension adds to the id.
-
-    Raises:
-        ValueError: sequences of different lengths, more than 32 dimensions or 4 levels, numbers out of range.
-
-    >>> grid = Grid((2, 3), (12, 4), [(1, 1)], [(4, 1)])  # chunks of 2 x 3 items of 4 bytes, 4 of them in a row
-    >>> rows = layout(source_strides=(12, 4), target_strides=(20, 4), itemsize=4)
-    >>> part = grid.intersect([[1, 2]], [[2, 3]], [[1, 1]], rows, [0])
-    >>> part.chunk_ids, part.counts[0]
-    (array([0, 1, 4, 5], dtype=uint64), array([1, 1]))
-    """
-
-    __slots__ = ("chunk_shape", "chunk_strides", "level_factors", "id_strides", "_grid")
-
-    def __init__(
-        self,
-        chunk_shape: Sequence[int],
-        chunk_strides: Sequence[int],
-        level_factors: Sequence[Sequence[int]],
-        id_strides: Sequence[Sequence[int]],
-    ) -> None:
-        self.chunk_shape = tuple(map(int, chunk_shape))
-        self.chunk_strides = tuple(map(int, chunk_strides))
-        self.level_factors = tuple(tuple(map(int, level)) for level in level_factors)
-        self.id_strides = tuple(tuple(map(int, level)) for level in id_strides)
-        self._check()
-        grid = ffi.new("struct ringio_grid *")
-        grid.dim_count = len(self.chunk_shape)
-        grid.level_count = len(self.level_factors)
-        try:
-            grid.chunk_shape[0 : grid.dim_count] = self.chunk_shape
-            grid.chunk_strides[0 : grid.dim_count] = self.chunk_strides
-            for level in range(grid.level_count):
-                row = slice(level * MAX_DIMS, level * MAX_DIMS + grid.dim_count)
-                grid.level_factors[row] = self.level_factors[level]
-                grid.id_strides[row] = self.id_strides[level]
-        except OverflowError as error:
-            raise ValueError(f"the grid has a number that does not fit into 64 bits: {error}") from error
-        self._grid = grid
-
-    def _check(self) -> None:
-        dim_count, level_count = len(self.chunk_shape), len(self.level_factors)
-        if dim_count > MAX_DIMS:
-            raise ValueError(f"{dim_count} dimensions, at most {MAX_DIMS} are supported")
-        if not 1 <= level_count <= len(ffi.new("struct ringio_grid *").id_strides) // MAX_DIMS:
-            raise ValueError(f"{level_count} levels, 1 to 4 are supported")
-        if len(self.id_strides) != level_count:
-            raise ValueError(f"id_strides of {len(self.id_strides)} levels, level_factors of {level_count}")
-        for row in (self.chunk_strides, *self.level_factors, *self.id_strides):
-            if len(row) != dim_count:
-                raise ValueError(f"{row} has {len(row)} dimensions, the chunks have {dim_count}")
-        if any(number <= 0 for row in (self.chunk_shape, *self.level_factors) for number in row):
-            raise ValueError("chunk_shape and level_factors must be positive")
-
-    def intersect(
-        self,
-        starts: ArrayLike,
-        counts: ArrayLike,
-        steps: ArrayLike,
-        layouts: NDArray[np.void],
-        target_offsets: ArrayLike,
-        box_layouts: ArrayLike | None = None,
-    ) -> Intersection:
-        """Cut boxes at the chunks' borders: one projection for each box and chunk that meet.
-
-        Args:
-            starts: int64[n, d], the first element of each box; boxes must lie inside the array.
-            counts: int64[n, d] elements along each dimension, or int64[1, d] where all boxes have the same.
-            steps: int64[n, d] or int64[1, d]: elements are this far apart; positive.
-            layouts: LAYOUT[k]: the strides that boxes are placed with.
-            target_offsets: int64[n]: where the first element of each box goes, in bytes from the start of its target.
-            box_layouts: uint64[n]: which layout each box has; None: all have the first.
-
-        Raises:
-            ValueError: arrays of shapes that do not agree, a negative start or count, a step below 1.
-            MemoryError: no room for that many pairs.
-        """
-        dim_count = len(self.chunk_shape)
-        starts = _int64(starts, dim_count)
-        counts, steps = _int64(counts, dim_count), _int64(steps, dim_count)
-        count = len(starts)
-        if len(counts) not in (1, count) or len(steps) not in (1, count):
-            raise ValueError(f"{count} boxes, but {len(counts)} rows of counts and {len(steps)} of steps")
-        targets = np.ascontiguousarray(target_offsets, np.int64)
-        chosen = None if box_layouts is None else np.ascontiguousarray(box_layouts, np.uint64)
-        if targets.shape != (count,) or (chosen is not None and chosen.shape != (count,)):
-            raise ValueError(f"{count} boxes, but {targets.shape} target_offsets")
-        _check_boxes(starts, counts, steps, layouts, chosen)
-        layouts = np.ascontiguousarray(layouts)
-        boxes = ffi.new("struct ringio_boxes *")
-        boxes.box_count = count
-        boxes.starts, boxes.counts, boxes.steps = _i64(starts), _i64(counts), _i64(steps)
-        boxes.counts_row_stride = dim_count if len(counts) == count else 0
-        boxes.steps_row_stride = dim_count if len(steps) == count else 0
-        boxes.target_offsets = _i64(targets)
-        boxes.layouts = ffi.NULL if chosen is None else _u64(chosen)
-        pair_count = lib.ringio_plan_count(self._grid, boxes)
-        if pair_count < 0:
-            raise MemoryError("more than 2**63 pairs of boxes and chunks")
-        projections = np.empty(pair_count, PROJECTION)
-        pair_counts = np.empty((pair_count, dim_count), np.int64)
-        chunk_ids = np.empty(pair_count, np.uint64)
-        firsts = np.empty(pair_count + 1, np.uint64)
-        chunk_count = lib.ringio_plan_intersect(
-            self._grid,
-            boxes,
-            _records("struct ringio_layout[]", layouts),
-            pair_count,
-            _records("struct ringio_projection[]", projections),
-            _i64(pair_counts),
-            _u64(chunk_ids),
-            _u64(firsts),
-        )
-        _check_status(chunk_count)
-        firsts[chunk_count] = pair_count
-        return Intersection(chunk_ids[:chunk_count], firsts[: chunk_count + 1], projections, pair_counts)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Grid) and self.__reduce__() == other.__reduce__()
-
-    def __hash__(self) -> int:
-        return hash(self.__reduce__())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Grid, (self.chunk_shape, self.chunk_strides, self.level_factors, self.id_strides)
-
-    def __repr__(self) -> str:
-        return f"<ringio.planning.Grid: chunks of {self.chunk_shape}, {len(self.level_factors)} levels>"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Intersection:
-    """The chunks that boxes touch, in ascending order of their ids.
-
-    Attributes:
-        chunk_ids: uint64[c], distinct.
-        first_projections: uint64[c + 1]: chunk i has projections [i] to [i + 1].
-        projections: PROJECTION[p].
-        counts: int64[p, d]: elements of each projection along each dimension.
-    """
-
-    chunk_ids: U64
-    first_projections: U64
-    projections: NDArray[np.void]
-    counts: I64
-
-
 def segments(ids: U64, ids_per_segment: int) -> tuple[U64, U64]:
     """Split ascending ids into those of each outer chunk (shard).
 
@@ -234,7 +71,7 @@ def segments(ids: U64, ids_per_segment: int) -> tuple[U64, U64]:
     ids = np.ascontiguousarray(ids, np.uint64)
     quotients = np.empty(len(ids) + 1, np.uint64)
     firsts = np.empty(len(ids) + 1, np.uint64)
-    count = lib.ringio_plan_segments(_u64(ids), len(ids), ids_per_segment, _u64(quotients), _u64(firsts))
+    count = lib.ringio_plan_segments(u64_pointer(ids), len(ids), ids_per_segment, u64_pointer(quotients), u64_pointer(firsts))
     return quotients[:count], firsts[: count + 1]
 
 
@@ -273,11 +110,11 @@ def locate(
     ids, firsts = np.ascontiguousarray(ids, np.uint64), np.ascontiguousarray(firsts, np.uint64)
     if ids_per_segment <= 0 or ids_per_entry <= 0 or any(array.shape != (count,) for array in arrays):
         raise ValueError(f"{count} shards, but arrays of {[array.shape for array in arrays]}")
-    if count < 0 or int(firsts[-1]) != len(ids):
-        raise ValueError(f"firsts does not end at {len(ids)}, the number of ids")
+    if count < 0 or int(firsts[-1]) != len(ids) or (firsts[:-1] > firsts[1:]).any():
+        raise ValueError(f"firsts does not ascend to {len(ids)}, the number of ids")
     offsets, nbytes = np.empty(len(ids), np.uint64), np.empty(len(ids), np.uint64)
     bad_count = lib.ringio_plan_locate(
-        _u64(ids), count, _u64(firsts), ids_per_segment, ids_per_entry, *map(_u64, arrays), _u64(offsets), _u64(nbytes)
+        u64_pointer(ids), count, u64_pointer(firsts), ids_per_segment, ids_per_entry, *map(u64_pointer, arrays), u64_pointer(offsets), u64_pointer(nbytes)
     )
     return offsets, nbytes, int(bad_count)
 
@@ -323,7 +160,7 @@ def coalesce(
     pieces = ffi.new("struct ringio_pieces *")
     pieces.count = count
     pieces.files = ffi.from_buffer("uint32_t[]", files)
-    pieces.offsets, pieces.nbytes, pieces.first_projections = _u64(offsets), _u64(nbytes), _u64(first_projections)
+    pieces.offsets, pieces.nbytes, pieces.first_projections = u64_pointer(offsets), u64_pointer(nbytes), u64_pointer(first_projections)
     if chains is not None:
         chains = np.ascontiguousarray(chains, np.uint32)
         if chains.shape != (count,):
@@ -334,11 +171,11 @@ def coalesce(
     requests, tasks, task_pieces = np.empty(count, REQUEST), np.empty(count, TASK), np.empty(count, np.uint64)
     request_count = lib.ringio_plan_coalesce(
         pieces,
-        _records("struct ringio_request[]", requests),
-        _records("struct ringio_task[]", tasks),
-        _u64(task_pieces),
+        record_pointer("struct ringio_request[]", requests),
+        record_pointer("struct ringio_task[]", tasks),
+        u64_pointer(task_pieces),
     )
-    _check_status(request_count)
+    check_status(request_count)
     return requests[:request_count], tasks, task_pieces
 
 
@@ -388,42 +225,6 @@ def stat(paths: Sequence[str | bytes]) -> NDArray[np.void]:
     blob, path_offsets = encode_paths(paths)
     identities = np.zeros(len(paths), IDENTITY)
     if len(paths):
-        identity_records = _records("struct ringio_identity[]", identities)
-        lib.ringio_stat(ffi.from_buffer(blob), _u64(path_offsets), len(paths), identity_records)
+        identity_records = record_pointer("struct ringio_identity[]", identities)
+        lib.ringio_stat(ffi.from_buffer(blob), u64_pointer(path_offsets), len(paths), identity_records)
     return identities
-
-
-def _int64(rows: ArrayLike, dim_count: int) -> I64:
-    array = np.ascontiguousarray(rows, np.int64)
-    if array.ndim != 2 or array.shape[1] != dim_count:
-        raise ValueError(f"array of shape {array.shape}, (n, {dim_count}) is due")
-    return array
-
-
-def _check_boxes(starts: I64, counts: I64, steps: I64, layouts: NDArray[np.void], chosen: U64 | None) -> None:
-    if starts.size and (starts.min() < 0 or counts.min() < 0 or steps.min() < 1):
-        raise ValueError("a box has a negative start or count, or a step below 1")
-    if layouts.dtype != LAYOUT:
-        raise ValueError(f"layouts have dtype {layouts.dtype}, ringio.planning.LAYOUT is due")
-    needed = 1 if chosen is None else int(chosen.max(initial=0)) + 1
-    if len(starts) and len(layouts) < needed:
-        raise ValueError(f"{len(layouts)} layouts, the boxes name {needed}")
-
-
-def _check_status(result: int) -> None:
-    if result == -errno.ENOMEM:
-        raise MemoryError("out of memory while planning")
-    if result < 0:
-        raise PlanError(f"planning failed with status {result}: more than 2**32 - 1 pieces, or a box outside its array")
-
-
-def _u64(array: U64) -> Any:
-    return ffi.from_buffer("uint64_t[]", array)
-
-
-def _i64(array: I64) -> Any:
-    return ffi.from_buffer("int64_t[]", array)
-
-
-def _records(kind: str, array: NDArray[np.void]) -> Any:
-    return ffi.from_buffer(kind, array)

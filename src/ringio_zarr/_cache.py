@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -77,16 +77,15 @@ class ShardIndexCache:
     def __len__(self) -> int:
         return len(self._indexes)
 
-    def get_many(self, keys: Sequence[IndexKey], identities: Sequence[bytes]) -> list[ShardIndex | None]:
-        """The indexes of some shards; None where it is not here or was read from another state of the file.
+    def get_many(self, wanted: Iterable[tuple[IndexKey, bytes]]) -> list[ShardIndex | None]:
+        """The indexes of some shards; None where it is not here, or was read from another state of the file.
 
         Args:
-            keys: of the shards.
-            identities: of their files, as they are now.
+            wanted: keys, each with the identity of its file as it is now.
         """
         found: list[ShardIndex | None] = []
         with self._lock:
-            for key, identity in zip(keys, identities, strict=True):
+            for key, identity in wanted:
                 index = self._indexes.get(key)
                 if index is not None:
                     if index.identity == identity:

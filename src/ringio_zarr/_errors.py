@@ -15,7 +15,6 @@ from typing import Final
 
 from ringio import RingioError
 
-
 _EXCERPT_LENGTH: Final = 64
 
 

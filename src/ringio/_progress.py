@@ -1,0 +1,94 @@
+"""Progress of a long batch: a callback, a tqdm bar, or a line of text."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._records import MAX_U64
+
+Progress: TypeAlias = "bool | Callable[[int, int], object] | None"
+
+_TEXT_INTERVAL_S: Final = 0.5
+
+
+class Watcher:
+    """Turns the number of finished requests into bytes, for whoever wants to know.
+
+    Args:
+        progress: True for a bar on standard error, or a function of (bytes done, bytes in all).
+        requests: REQUEST[n] of the plan; they are started in this order.
+    """
+
+    def __init__(self, progress: Callable[[int, int], object] | bool, requests: NDArray[np.void]) -> None:
+        nbytes = requests["nbytes"]
+        # How much a read to the end of its file will be is known once it is done.
+        known = np.where(nbytes == MAX_U64, 0, nbytes).astype(np.int64)
+        self._bytes_done = np.concatenate(([0], np.cumsum(known)))
+        self.bytes_total = int(self._bytes_done[-1])
+        self._report = progress if callable(progress) else _bar(self.bytes_total)
+
+    def __call__(self, requests_done: int) -> None:
+        """Report that so many requests are done."""
+        self._report(int(self._bytes_done[min(requests_done, len(self._bytes_done) - 1)]), self.bytes_total)
+
+    def finish(self) -> None:
+        """Report that all is done."""
+        self._report(self.bytes_total, self.bytes_total)
+
+
+def make_watcher(progress: Progress, requests: NDArray[np.void]) -> Watcher | None:
+    """A watcher, or None where nobody wants one.
+
+    Raises:
+        TypeError: ``progress`` is neither a bool nor callable.
+    """
+    if progress is None or progress is False:
+        return None
+    if progress is not True and not callable(progress):
+        raise TypeError(f"progress is {progress!r}; True or a function of (bytes_done, bytes_total) is due")
+    return Watcher(progress, requests)
+
+
+def _bar(bytes_total: int) -> Callable[[int, int], object]:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return _TextLine() if sys.stderr.isatty() else _silent
+    return _TqdmBar(tqdm(total=bytes_total, unit="B", unit_scale=True))
+
+
+def _silent(_bytes_done: int, _bytes_total: int) -> None:
+    pass
+
+
+class _TqdmBar:
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def __call__(self, bytes_done: int, bytes_total: int) -> None:
+        self._bar.update(bytes_done - self._bar.n)
+        if bytes_done == bytes_total:
+            self._bar.close()
+
+
+class _TextLine:
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._next = self._start
+
+    def __call__(self, bytes_done: int, bytes_total: int) -> None:
+        now = time.monotonic()
+        finished = bytes_done == bytes_total
+        if now < self._next and not finished:
+            return
+        self._next = now + _TEXT_INTERVAL_S
+        speed = bytes_done / max(now - self._start, 1e-9) / 1e6
+        percent = 100 * bytes_done // max(bytes_total, 1)
+        sys.stderr.write(f"\r{percent:3d} %  {bytes_done / 1e6:,.0f} MB  {speed:,.0f} MB/s" + ("\n" if finished else ""))
+        sys.stderr.flush()

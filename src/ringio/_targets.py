@@ -1,0 +1,75 @@
+"""What the caller wants to be written: arrays and buffers, checked, as addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def writable_array(out: object) -> NDArray[Any]:
+    """The caller's memory as an array that shares it.
+
+    Args:
+        out: a numpy array, anything with the buffer protocol or ``__array_interface__``, or a torch tensor in (pinned)
+            CPU memory.
+
+    Raises:
+        TypeError: none of these, or an array of Python objects.
+        ValueError: it is read-only.
+    """
+    array = out if isinstance(out, np.ndarray) else _borrow(out)
+    if array.dtype.hasobject:
+        raise TypeError("out holds Python objects; bytes cannot be read into them")
+    if not array.flags.writeable:
+        raise ValueError(f"out ({type(out).__name__}) is read-only")
+    return array
+
+
+def _borrow(out: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(memoryview(out))
+    except TypeError:
+        pass
+    if hasattr(out, "__array_interface__"):
+        return np.asarray(out)
+    if hasattr(out, "data_ptr") and hasattr(out, "numpy"):  # a torch tensor; numpy() raises for one that is not in RAM
+        array = out.numpy()
+        if isinstance(array, np.ndarray) and array.__array_interface__["data"][0] == out.data_ptr():
+            return array
+    raise TypeError(f"out is a {type(out).__name__}; a writable buffer is due, such as a numpy array or a bytearray")
+
+
+def flat_bytes(out: object, nbytes: int) -> NDArray[np.uint8]:
+    """The caller's memory as ``nbytes`` bytes in one row.
+
+    Raises:
+        TypeError, ValueError: as :func:`writable_array`, and where it is not contiguous or has another size.
+    """
+    array = writable_array(out)
+    if array.nbytes != nbytes:
+        raise ValueError(f"out has {array.nbytes} bytes, the ranges have {nbytes}")
+    if not array.flags.c_contiguous:
+        raise ValueError("out is not contiguous (C order): ranges are written to it back to back")
+    return array.reshape(-1).view(np.uint8)
+
+
+def byte_span(array: NDArray[Any]) -> tuple[int, int, int]:
+    """Where the bytes of an array with any strides lie.
+
+    Returns:
+        The lowest address, how many bytes there are from it to the highest one, and how far behind it the first element
+        is (above 0 where strides are negative).
+
+    >>> low, nbytes, first = byte_span(np.zeros((3, 4), "<i2")[::-1])
+    >>> nbytes, first
+    (24, 16)
+    """
+    address = int(array.__array_interface__["data"][0])
+    if array.flags.c_contiguous or array.size == 0:
+        return address, array.nbytes, 0
+    reach = [(length - 1) * stride for length, stride in zip(array.shape, array.strides, strict=True)]
+    below = -sum(step for step in reach if step < 0)
+    above = sum(step for step in reach if step > 0)
+    return address - below, below + above + array.itemsize, below

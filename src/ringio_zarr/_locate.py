@@ -1,0 +1,162 @@
+"""Where chunks lie: in files of their own, or in shards."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from ringio import Reader, planning
+
+from ._cache import ShardIndexCache
+from ._chain import Pipeline
+from ._sharding import U64, IndexReader, Lookup, Shards
+from ._store import ChunkFiles
+
+_MAX_ERRNO: Final = 4095  # of Linux; what planning.stat() adds to them lies beyond
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Located:
+    """Where some chunks lie.
+
+    Attributes:
+        paths: of files.
+        files: FILE[file]: what these must still be when they are read; None: whatever is there.
+        file_numbers: which file each chunk is in, u32.
+        offsets: where in it each chunk begins, u64; MISSING for a missing chunk.
+        nbytes: of each encoded chunk, u64; TO_END where it is all of the file.
+        missing_fills: a file that does not exist is a missing chunk.
+        bad: the chunks that cannot be found; None: all can.
+        errors: why not.
+    """
+
+    paths: list[bytes]
+    files: npt.NDArray[np.void] | None
+    file_numbers: npt.NDArray[np.uint32]
+    offsets: U64
+    nbytes: U64
+    missing_fills: bool
+    bad: npt.NDArray[np.bool_] | None
+    errors: list[Exception]
+
+
+class Locator(Protocol):
+    """Finds the chunks of one array."""
+
+    def locate(self, ids: U64, reader: Reader) -> Located:
+        """Where the chunks with these ids lie; ids ascend."""
+        ...
+
+
+class FilePerChunk:
+    """Finds chunks that are files of their own. Nothing is looked up: the read finds out what is there."""
+
+    __slots__ = ("_files",)
+
+    def __init__(self, files: ChunkFiles) -> None:
+        self._files = files
+
+    def locate(self, ids: U64, reader: Reader) -> Located:
+        """Where the chunks with these ids lie; ids ascend."""
+        count = len(ids)
+        return Located(
+            paths=self._files.paths(ids),
+            files=None,
+            file_numbers=np.arange(count, dtype=np.uint32),
+            offsets=np.zeros(count, np.uint64),
+            nbytes=np.full(count, planning.TO_END, np.uint64),
+            missing_fills=True,
+            bad=None,
+            errors=[],
+        )
+
+
+class ShardLocator:
+    """Finds chunks in shards, and in shards inside shards.
+
+    Args:
+        files: the outermost shards.
+        pipeline: of the array.
+        cache: keeps shard indexes.
+        describe: names an innermost chunk by its id, for messages.
+    """
+
+    __slots__ = ("_describe", "_files", "_levels")
+
+    def __init__(
+        self, files: ChunkFiles, pipeline: Pipeline, cache: ShardIndexCache, describe: Callable[[int], str]
+    ) -> None:
+        counts = [level.entry_count for level in pipeline.levels]
+        self._files = files
+        self._describe = describe
+        self._levels = [
+            IndexReader(level, prod(counts[depth:]), prod(counts[depth + 1 :]), cache, describe)
+            for depth, level in enumerate(pipeline.levels)
+        ]
+
+    def locate(self, ids: U64, reader: Reader) -> Located:
+        """Where the chunks with these ids lie; ids ascend. Every shard is looked at anew, every new index is read.
+
+        Raises:
+            FileChangedError, FileNotFoundError: a shard was replaced or removed meanwhile.
+        """
+        numbers, firsts = planning.segments(ids, self._levels[0].ids_per_shard)
+        paths = self._files.paths(numbers)
+        lookup = Lookup(ids, paths, planning.stat(paths), reader, np.zeros(len(ids), bool))
+        shards = self._outermost(lookup, firsts)
+        offsets, nbytes = self._levels[0].locate(lookup, shards)
+        for level in self._levels[1:]:
+            shards = _shards_inside(shards, offsets, nbytes, ids, level.ids_per_shard)
+            offsets, nbytes = level.locate(lookup, shards)
+        return Located(
+            paths=paths,
+            files=lookup.files(),
+            file_numbers=shards.file_numbers(),
+            offsets=offsets,
+            nbytes=nbytes,
+            missing_fills=False,
+            bad=lookup.bad if lookup.errors else None,
+            errors=lookup.errors,
+        )
+
+    def _outermost(self, lookup: Lookup, firsts: U64) -> Shards:
+        """The files as shards. What is there but is no file, or may not be looked at, is noted as bad."""
+        statuses = lookup.identities["status"]
+        shards = Shards(
+            files=np.arange(len(statuses), dtype=np.uint32),
+            bases=np.where(statuses == 0, np.uint64(0), np.uint64(planning.MISSING)),
+            sizes=np.ascontiguousarray(lookup.identities["nbytes"]),
+            firsts=firsts,
+        )
+        if statuses.any():
+            for shard in np.flatnonzero((statuses != 0) & (statuses != -errno.ENOENT)).tolist():
+                first, end = shards.span(shard)
+                error = _stat_error(-int(statuses[shard]), os.fsdecode(lookup.paths[shard]))
+                error.add_note(f"while reading {self._describe(int(lookup.ids[first]))}")
+                lookup.fail(first, end, error)
+        return shards
+
+
+def _shards_inside(outer: Shards, offsets: U64, nbytes: U64, ids: U64, ids_per_shard: int) -> Shards:
+    """The shards of the next level: what the entries found in the outer ones' indexes are."""
+    _, firsts = planning.segments(ids, ids_per_shard)
+    first = firsts[:-1]
+    right = nbytes[first] != planning.MISSING
+    return Shards(
+        files=outer.file_numbers()[first],
+        bases=np.where(right, offsets[first], np.uint64(planning.MISSING)),
+        sizes=nbytes[first],
+        firsts=firsts,
+    )
+
+
+def _stat_error(number: int, path: str) -> OSError:
+    if number > _MAX_ERRNO:
+        return OSError(errno.EINVAL, "not a regular file", path)
+    return OSError(number, os.strerror(number), path)

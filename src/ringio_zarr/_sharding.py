@@ -1,0 +1,252 @@
+"""Shard indexes: read in one batch, kept in the cache, and looked up for many chunks at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from ringio import DecodeError, FileChangedError, Plan, Reader, planning
+
+from ._cache import IndexKey, ShardIndex, ShardIndexCache
+from ._chain import Level
+
+U64 = npt.NDArray[np.uint64]
+
+_NO_ADDRESS: Final = 0  # of an index: the shard is missing, and all its chunks with it
+
+
+@dataclass(slots=True)
+class Lookup:
+    """Chunks to be found in shards, and what goes wrong on the way.
+
+    Attributes:
+        ids: of the chunks, ascending.
+        paths: of the files of the outermost shards that hold them.
+        identities: IDENTITY[file]: what these files are now.
+        reader: reads indexes.
+        bad: the chunks that cannot be read because their shard or its index cannot be.
+        errors: why.
+    """
+
+    ids: U64
+    paths: list[bytes]
+    identities: npt.NDArray[np.void]
+    reader: Reader
+    bad: npt.NDArray[np.bool_]
+    errors: list[Exception] = field(default_factory=list)
+
+    def fail(self, first: int, end: int, error: Exception) -> None:
+        """Note that ``ids[first:end]`` cannot be read."""
+        self.bad[first:end] = True
+        self.errors.append(error)
+
+    def files(self) -> npt.NDArray[np.void]:
+        """FILE[file]: the files, and that they must still be the same when they are read."""
+        files = np.zeros(len(self.paths), planning.FILE)
+        for name in ("nbytes", "device", "inode", "mtime_ns"):
+            files[name] = self.identities[name]
+        return files
+
+    def identity_bytes(self) -> list[bytes]:
+        """The identities as something that can be kept and compared."""
+        raw, width = self.identities.tobytes(), self.identities.itemsize
+        return [raw[start : start + width] for start in range(0, len(raw), width)]
+
+
+@dataclass(slots=True)
+class Shards:
+    """The shards of one level that hold the chunks of a lookup. Below the outermost level they are parts of files.
+
+    Attributes:
+        files: which file each shard is in, u32.
+        bases: where in it the shard begins, u64; MISSING: there is no such shard, or it is bad.
+        sizes: bytes of each shard, u64.
+        firsts: the first of each shard's chunks among the ids, u64; one more at the end.
+    """
+
+    files: npt.NDArray[np.uint32]
+    bases: U64
+    sizes: U64
+    firsts: U64
+
+    def span(self, shard: int) -> tuple[int, int]:
+        """First and end of a shard's chunks among the ids."""
+        first, end = self.firsts[shard : shard + 2].tolist()
+        return first, end
+
+    def file_numbers(self) -> npt.NDArray[np.uint32]:
+        """The file of each chunk."""
+        return np.repeat(self.files, np.diff(self.firsts).view(np.int64))
+
+
+class IndexReader:
+    """Knows the indexes of one level of shards.
+
+    Args:
+        level: the level.
+        ids_per_shard: innermost chunks in one of its shards.
+        ids_per_entry: innermost chunks behind one entry of an index: 1 unless the shards hold shards.
+        cache: keeps the indexes.
+        describe: names an innermost chunk by its id, for messages.
+    """
+
+    __slots__ = ("_cache", "_describe", "_ids_per_entry", "_layout", "_level", "ids_per_shard")
+
+    def __init__(
+        self, level: Level, ids_per_shard: int, ids_per_entry: int, cache: ShardIndexCache, describe: Callable[[int], str]
+    ) -> None:
+        self.ids_per_shard = ids_per_shard
+        self._level = level
+        self._ids_per_entry = ids_per_entry
+        self._cache = cache
+        self._describe = describe
+        codecs = level.index_compiled.records.tobytes().hex()
+        self._layout = f"{level.entry_count} {level.index_location} {level.index_nbytes} {codecs}"
+
+    def locate(self, lookup: Lookup, shards: Shards) -> tuple[U64, U64]:
+        """The entry that each chunk belongs to: offset in the file, MISSING if there is none, and nbytes.
+
+        An index that cannot be read, and an entry that cannot be right, makes its chunks ``bad``.
+
+        Raises:
+            FileChangedError, FileNotFoundError: a shard was replaced or removed since its identity was taken.
+        """
+        indexes = self._indexes(lookup, shards)
+        index_nbytes = np.uint64(self._level.index_nbytes)
+        if self._level.index_location == "start":
+            index_starts = np.zeros(len(shards.sizes), np.uint64)
+        else:
+            index_starts = shards.sizes - np.minimum(shards.sizes, index_nbytes)
+        offsets, nbytes, bad_count = planning.locate(
+            lookup.ids,
+            shards.firsts,
+            ids_per_segment=self.ids_per_shard,
+            ids_per_entry=self._ids_per_entry,
+            indexes=np.array([index.address if index else _NO_ADDRESS for index in indexes], np.uint64),
+            bases=shards.bases,
+            sizes=shards.sizes,
+            index_starts=index_starts,
+            index_ends=index_starts + index_nbytes,
+        )
+        if bad_count:
+            wrong = nbytes == planning.MISSING
+            lookup.bad |= wrong
+            lookup.errors.append(self._entry_error(lookup, shards, indexes, np.flatnonzero(wrong)))
+        return offsets, nbytes
+
+    def _indexes(self, lookup: Lookup, shards: Shards) -> list[ShardIndex | None]:
+        """The index of each shard; None where the shard is missing, or its index cannot be read."""
+        identities = lookup.identity_bytes()
+        places = zip(shards.files.tolist(), shards.bases.tolist(), shards.sizes.tolist(), strict=True)
+        present = [
+            (shard, IndexKey(lookup.paths[file], base, size, self._layout), identities[file])
+            for shard, (file, base, size) in enumerate(places)
+            if base != planning.MISSING
+        ]
+        cached = self._cache.get_many([(key, identity) for _, key, identity in present])
+        indexes: list[ShardIndex | None] = [None] * len(shards.bases)
+        unknown = []
+        for (shard, key, identity), index in zip(present, cached, strict=True):
+            if index:
+                indexes[shard] = index
+            elif key.nbytes < self._level.index_nbytes:
+                first, end = shards.span(shard)
+                lookup.fail(first, end, self._short_error(int(lookup.ids[first]), key))
+            else:
+                unknown.append((shard, key, identity))
+        if unknown:
+            self._read(lookup, shards, unknown, indexes)
+        return indexes
+
+    def _read(
+        self,
+        lookup: Lookup,
+        shards: Shards,
+        unknown: Sequence[tuple[int, IndexKey, bytes]],
+        indexes: list[ShardIndex | None],
+    ) -> None:
+        """Read indexes into ``indexes`` and the cache: a batch like any other, each index one chunk with its own target."""
+        level = self._level
+        count = len(unknown)
+        numbers = [shard for shard, _, _ in unknown]
+        entries = [np.empty((level.entry_count, 2), np.uint64) for _ in unknown]
+        requests, tasks, order = planning.coalesce(
+            shards.files[numbers],
+            np.array([self._index_offset(key) for _, key, _ in unknown], np.uint64),
+            np.full(count, level.index_nbytes, np.uint64),
+            np.arange(count + 1, dtype=np.uint64),
+            max_gap_bytes=lookup.reader.max_gap_bytes,
+            max_request_bytes=lookup.reader.max_request_bytes,
+        )
+        layouts = np.repeat(planning.layout(source_strides=(8,), target_strides=(8,), itemsize=8), count)
+        layouts["target"] = np.arange(count)
+        projections = np.zeros(count, planning.PROJECTION)
+        projections["layout"] = np.arange(count)
+        plan = Plan.from_records(
+            paths=lookup.paths,
+            files=lookup.files(),
+            requests=requests,
+            tasks=tasks,
+            projections=projections,
+            counts=np.full((count, 1), 2 * level.entry_count, np.int64),
+            layouts=layouts,
+            chains=[level.index_compiled],
+            describe=lambda task: self._name(int(lookup.ids[shards.span(numbers[int(order[task])])[0]])),
+        )
+        failed = set()
+        for task, error in lookup.reader.execute(plan, entries, on_error="return"):
+            if isinstance(error, FileChangedError | FileNotFoundError):
+                raise error
+            number = int(order[task])
+            failed.add(number)
+            lookup.fail(*shards.span(numbers[number]), error)
+        fresh = []
+        for number, (shard, key, identity) in enumerate(unknown):
+            if number not in failed:
+                index = ShardIndex.of(identity, entries[number])
+                indexes[shard] = index
+                fresh.append((key, index))
+        self._cache.put_many(fresh)
+
+    def _index_offset(self, key: IndexKey) -> int:
+        inside = key.nbytes - self._level.index_nbytes if self._level.index_location == "end" else 0
+        return key.offset + inside
+
+    def _name(self, chunk_id: int) -> str:
+        return f"the index of the shard with {self._describe(chunk_id)}"
+
+    def _short_error(self, chunk_id: int, key: IndexKey) -> DecodeError:
+        path = os.fsdecode(key.path)
+        return DecodeError(
+            f"{self._name(chunk_id)} in {path}, bytes {key.offset}-{key.offset + key.nbytes}: "
+            f"a shard of {key.nbytes} bytes cannot hold its index of {self._level.index_nbytes} bytes",
+            path=path,
+            offset=key.offset,
+            length=key.nbytes,
+        )
+
+    def _entry_error(
+        self, lookup: Lookup, shards: Shards, indexes: Sequence[ShardIndex | None], wrong: npt.NDArray[np.intp]
+    ) -> DecodeError:
+        """About the first of the entries that cannot be right."""
+        place = int(wrong[0])
+        shard = int(np.searchsorted(shards.firsts, np.uint64(place), side="right")) - 1
+        index = indexes[shard]
+        assert index is not None  # without an index there are no entries
+        chunk_id = int(lookup.ids[place])
+        offset, nbytes = index.entries[chunk_id % self.ids_per_shard // self._ids_per_entry].tolist()
+        base, size = int(shards.bases[shard]), int(shards.sizes[shard])
+        path = os.fsdecode(lookup.paths[int(shards.files[shard])])
+        where = "outside its shard" if offset + nbytes > size else "over the index of its shard"
+        others = f"; {len(wrong) - 1} other chunks have the same trouble" if len(wrong) > 1 else ""
+        return DecodeError(
+            f"{self._describe(chunk_id)} in {path}, bytes {base + offset}-{base + offset + nbytes}: the shard index "
+            f"places it {where}, which is bytes {base}-{base + size}{others}",
+            path=path,
+            offset=base + offset,
+            length=nbytes,
+        )

@@ -1,0 +1,378 @@
+/* Goal: plans of raw ranges give the bytes of the files: on every backend, with faults, from many threads at once, after
+   fork(), cancelled halfway, and with files that end early.  Exit status 0 is a pass. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ringio.h"
+
+#define CHECK(condition)                                                                     \
+    do {                                                                                     \
+        if (!(condition)) {                                                                  \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);          \
+            exit(1);                                                                         \
+        }                                                                                    \
+    } while (0)
+
+#define FILE_COUNT 3
+#define FILE_NBYTES ((uint64_t)3 << 20)
+
+static char paths[FILE_COUNT][64];
+static uint8_t *contents[FILE_COUNT];
+
+static uint64_t random_next(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static void make_files(void)
+{
+    uint64_t state = 1;
+    for (int i = 0; i < FILE_COUNT; i++) {
+        snprintf(paths[i], sizeof paths[i], "ringio-test-%d-%d", (int)getpid(), i);
+        contents[i] = malloc(FILE_NBYTES);
+        CHECK(contents[i]);
+        for (uint64_t j = 0; j < FILE_NBYTES / 8; j++) {
+            uint64_t value = random_next(&state);
+            memcpy(contents[i] + j * 8, &value, 8);
+        }
+        FILE *file = fopen(paths[i], "wb");
+        CHECK(file && fwrite(contents[i], 1, FILE_NBYTES, file) == FILE_NBYTES && fclose(file) == 0);
+    }
+}
+
+/* A batch of random ranges, back to back in one target. */
+struct batch {
+    uint64_t range_count;
+    uint32_t *files;
+    uint64_t *offsets, *nbytes, *first_projections, *task_pieces;
+    struct ringio_projection *projections;
+    int64_t *counts;
+    struct ringio_request *requests;
+    struct ringio_task *tasks;
+    uint8_t *target;
+    uint64_t target_nbytes;
+    char path_blob[FILE_COUNT * 64 + 16];
+    struct ringio_file file_records[FILE_COUNT];
+    struct ringio_layout layout;
+    struct ringio_chain chain;
+    struct ringio_target target_record;
+    struct ringio_plan plan;
+};
+
+static void *make_array(uint64_t count, size_t item_nbytes)
+{
+    void *array = calloc(count + 1, item_nbytes);
+    CHECK(array);
+    return array;
+}
+
+static struct batch *batch_new(uint64_t seed, uint64_t range_count, uint64_t nbytes_max)
+{
+    struct batch *batch = make_array(1, sizeof *batch);
+    batch->range_count = range_count;
+    batch->files = make_array(range_count, sizeof *batch->files);
+    batch->offsets = make_array(range_count, sizeof *batch->offsets);
+    batch->nbytes = make_array(range_count, sizeof *batch->nbytes);
+    batch->first_projections = make_array(range_count, sizeof *batch->first_projections);
+    batch->task_pieces = make_array(range_count, sizeof *batch->task_pieces);
+    batch->projections = make_array(range_count, sizeof *batch->projections);
+    batch->counts = make_array(range_count, sizeof *batch->counts);
+    batch->requests = make_array(range_count, sizeof *batch->requests);
+    batch->tasks = make_array(range_count, sizeof *batch->tasks);
+    for (uint64_t i = 0; i < range_count; i++) {
+        batch->files[i] = (uint32_t)(random_next(&seed) % FILE_COUNT);
+        batch->nbytes[i] = random_next(&seed) % (nbytes_max + 1);
+        batch->offsets[i] = random_next(&seed) % (FILE_NBYTES - batch->nbytes[i] + 1);
+        batch->projections[i] = (struct ringio_projection){0, (int64_t)batch->target_nbytes, 0};
+        batch->counts[i] = (int64_t)batch->nbytes[i];
+        batch->first_projections[i + 1] = i + 1;
+        batch->target_nbytes += batch->nbytes[i];
+    }
+    batch->target = make_array(batch->target_nbytes, 1);
+    batch->target_record = (struct ringio_target){(uintptr_t)batch->target, batch->target_nbytes};
+    uint64_t blob_nbytes = 0;
+    for (int i = 0; i < FILE_COUNT; i++) {
+        batch->file_records[i].path_offset = blob_nbytes;
+        size_t path_nbytes = strlen(paths[i]) + 1;
+        memcpy(batch->path_blob + blob_nbytes, paths[i], path_nbytes);
+        blob_nbytes += path_nbytes;
+    }
+    batch->layout = (struct ringio_layout){.itemsize = 1, .fill_offset = RINGIO_NO_FILL};
+    batch->layout.source_strides[0] = batch->layout.target_strides[0] = 1;
+    batch->chain = (struct ringio_chain){RINGIO_SAME_SIZE, RINGIO_SAME_SIZE, 0, 0};
+    struct ringio_pieces pieces = {.count = range_count,
+                                   .files = batch->files,
+                                   .offsets = batch->offsets,
+                                   .nbytes = batch->nbytes,
+                                   .first_projections = batch->first_projections,
+                                   .max_gap_bytes = 4096,
+                                   .max_request_bytes = 256 << 10};
+    int64_t request_count = ringio_plan_coalesce(&pieces, batch->requests, batch->tasks, batch->task_pieces);
+    CHECK(request_count >= 0);
+    batch->plan = (struct ringio_plan){
+        .paths = batch->path_blob,
+        .paths_nbytes = blob_nbytes,
+        .files = batch->file_records,
+        .file_count = FILE_COUNT,
+        .requests = batch->requests,
+        .request_count = (uint64_t)request_count,
+        .tasks = batch->tasks,
+        .task_count = range_count,
+        .projections = batch->projections,
+        .projection_count = range_count,
+        .counts = batch->counts,
+        .dim_count = 1,
+        .chains = &batch->chain,
+        .chain_count = 1,
+        .layouts = &batch->layout,
+        .layout_count = 1,
+        .targets = &batch->target_record,
+        .target_count = 1,
+    };
+    return batch;
+}
+
+static void batch_free(struct batch *batch)
+{
+    free(batch->files);
+    free(batch->offsets);
+    free(batch->nbytes);
+    free(batch->first_projections);
+    free(batch->task_pieces);
+    free(batch->projections);
+    free(batch->counts);
+    free(batch->requests);
+    free(batch->tasks);
+    free(batch->target);
+    free(batch);
+}
+
+/* Every range that did not fail has the right bytes. */
+static void batch_check(const struct batch *batch, const uint8_t *failed)
+{
+    for (uint64_t i = 0; i < batch->range_count; i++)
+        if (!failed || !failed[i])
+            CHECK(memcmp(batch->target + batch->projections[i].target_offset,
+                         contents[batch->files[i]] + batch->offsets[i], batch->nbytes[i]) == 0);
+}
+
+static struct ringio_options make_options(uint32_t backend)
+{
+    return (struct ringio_options){.backend = backend,
+                                   .worker_count = 3,
+                                   .queue_depth = 32,
+                                   .open_files = 8,
+                                   .memory_limit_bytes = (uint64_t)64 << 20};
+}
+
+static struct ringio_reader *make_reader(const struct ringio_options *options)
+{
+    struct ringio_reader *reader = ringio_reader_new(options);
+    CHECK(reader);
+    return ringio_reader_backend(reader) ? reader : (ringio_reader_free(reader), NULL);
+}
+
+static void run_and_check(struct ringio_reader *reader, struct batch *batch)
+{
+    struct ringio_job *job;
+    memset(batch->target, 0xee, batch->target_nbytes);
+    int status = ringio_execute(reader, &batch->plan, -1, &job);
+    CHECK(status == 1);
+    uint64_t failure_count;
+    ringio_job_failures(job, &failure_count);
+    CHECK(failure_count == 0);
+    CHECK(ringio_job_progress(job) == batch->plan.request_count);
+    ringio_job_free(job);
+    batch_check(batch, NULL);
+}
+
+static void test_batches(struct ringio_reader *reader)
+{
+    const uint64_t shapes[][2] = {{0, 0}, {1, 100}, {3, 5000}, {8, 100000}, {500, 3000}, {50, 700000}, {3, 3 << 20}};
+    for (uint64_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct batch *batch = batch_new(i + 7, shapes[i][0], shapes[i][1]);
+        run_and_check(reader, batch);
+        run_and_check(reader, batch);
+        batch_free(batch);
+    }
+}
+
+static void *thread_main(void *argument)
+{
+    struct ringio_reader *reader = argument;
+    for (uint64_t i = 0; i < 20; i++) {
+        struct batch *batch = batch_new((uintptr_t)&i + i, 1 + i * i, 20000);
+        run_and_check(reader, batch);
+        batch_free(batch);
+    }
+    return NULL;
+}
+
+static void test_threads(struct ringio_reader *reader)
+{
+    pthread_t threads[6];
+    for (int i = 0; i < 6; i++)
+        CHECK(pthread_create(&threads[i], NULL, thread_main, reader) == 0);
+    for (int i = 0; i < 6; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void test_cancel(struct ringio_reader *reader)
+{
+    for (uint64_t i = 0; i < 10; i++) {
+        struct batch *batch = batch_new(i, 2000, 60000);
+        struct ringio_job *job;
+        CHECK(ringio_execute(reader, &batch->plan, 0, &job) >= 0);
+        ringio_job_cancel(job);
+        CHECK(ringio_job_wait(job, -1) == 1);
+        ringio_job_free(job);
+        batch_free(batch);
+    }
+}
+
+/* Range 5 lies past the end, range 6 is of a file that does not exist: both fail, the others do not. */
+static void test_failures(struct ringio_reader *reader)
+{
+    struct batch *batch = batch_new(3, 20, 1000);
+    uint64_t task_of_piece[20];
+    for (uint64_t i = 0; i < 20; i++)
+        task_of_piece[batch->task_pieces[i]] = i;
+    for (uint64_t i = 0; i < batch->plan.request_count; i++)
+        if (batch->requests[i].first_task <= task_of_piece[5] &&
+            task_of_piece[5] < (uint64_t)batch->requests[i].first_task + batch->requests[i].task_count)
+            batch->requests[i].nbytes += FILE_NBYTES;
+    batch->tasks[task_of_piece[5]].source_nbytes = FILE_NBYTES;
+    struct ringio_job *job;
+    CHECK(ringio_execute(reader, &batch->plan, -1, &job) == 1);
+    uint64_t failure_count;
+    const struct ringio_failure *failures = ringio_job_failures(job, &failure_count);
+    CHECK(failure_count == 1 && failures[0].task == task_of_piece[5] && failures[0].status == -RINGIO_EOF);
+    CHECK(failures[0].got == FILE_NBYTES);
+    ringio_job_free(job);
+    uint8_t failed[20] = {[5] = 1};
+    batch_check(batch, failed);
+    batch_free(batch);
+}
+
+static void test_bad_plans(struct ringio_reader *reader)
+{
+    uint64_t state = 9;
+    for (int round = 0; round < 300; round++) {
+        struct batch *batch = batch_new(11, 40, 5000);
+        for (int i = 0; i < 4; i++) {
+            uint8_t *records[] = {(uint8_t *)batch->requests, (uint8_t *)batch->tasks, (uint8_t *)batch->projections,
+                                  (uint8_t *)batch->counts};
+            uint64_t sizes[] = {batch->plan.request_count * sizeof *batch->requests, 40 * sizeof *batch->tasks,
+                                40 * sizeof *batch->projections, 40 * sizeof *batch->counts};
+            uint64_t which = random_next(&state) % 4;
+            records[which][random_next(&state) % sizes[which]] = (uint8_t)random_next(&state);
+        }
+        struct ringio_job *job;
+        if (ringio_execute(reader, &batch->plan, -1, &job) == 1)
+            ringio_job_free(job);
+        batch_free(batch);
+    }
+}
+
+static void test_fork(struct ringio_reader *reader, int in_flight)
+{
+    struct batch *batch = batch_new(21, 3000, 30000);
+    struct batch *other = batch_new(22, 300, 30000);
+    struct ringio_job *job = NULL;
+    if (in_flight)
+        CHECK(ringio_execute(reader, &batch->plan, 0, &job) >= 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(20);
+        run_and_check(reader, other);
+        if (job) {
+            CHECK(ringio_job_wait(job, -1) == -ECHILD);
+            ringio_job_free(job);
+        }
+        ringio_reader_free(reader);
+        _exit(0);
+    }
+    if (job) {
+        CHECK(ringio_job_wait(job, -1) == 1);
+        ringio_job_free(job);
+        batch_check(batch, NULL);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    run_and_check(reader, other);
+    batch_free(batch);
+    batch_free(other);
+}
+
+/* Faults that a reader must overcome by itself. */
+static void test_faults(uint32_t backend)
+{
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct ringio_options options = make_options(backend);
+        options.faults = (struct ringio_faults){.seed = seed,
+                                                .short_rate = 3,
+                                                .zero_rate = 7,
+                                                .eintr_rate = 5,
+                                                .eagain_rate = 5,
+                                                .late_rate = 4,
+                                                .submit_rate = 6};
+        struct ringio_reader *reader = make_reader(&options);
+        if (!reader)
+            return;
+        test_batches(reader);
+        ringio_reader_free(reader);
+    }
+}
+
+int main(void)
+{
+    make_files();
+    const uint32_t backends[] = {RINGIO_BACKEND_URING, RINGIO_BACKEND_THREADS, RINGIO_BACKEND_MEMORY};
+    for (int i = 0; i < 3; i++) {
+        struct ringio_options options = make_options(backends[i]);
+        struct ringio_reader *reader = make_reader(&options);
+        if (!reader) {
+            printf("skipped: backend %u cannot be had here\n", backends[i]);
+            continue;
+        }
+        printf("backend %u: %s\n", backends[i], ringio_reader_reason(reader));
+        test_batches(reader);
+        test_failures(reader);
+        test_bad_plans(reader);
+        test_threads(reader);
+        test_cancel(reader);
+        if (!getenv("RINGIO_TEST_NO_FORK")) { /* a sanitizer of threads does not survive fork() */
+            test_fork(reader, 0);
+            test_fork(reader, 1);
+        }
+        struct ringio_statistics statistics;
+        ringio_reader_statistics(reader, &statistics);
+        CHECK(statistics.requests > 0 && statistics.bytes_read > 0);
+        struct batch *batch = batch_new(1, 2000, 60000);
+        struct ringio_job *job;
+        CHECK(ringio_execute(reader, &batch->plan, 0, &job) >= 0);
+        ringio_job_cancel(job);
+        ringio_job_wait(job, -1);
+        ringio_job_free(job);
+        ringio_reader_free(reader);
+        batch_free(batch);
+        test_faults(backends[i]);
+    }
+    for (int i = 0; i < FILE_COUNT; i++) {
+        unlink(paths[i]);
+        free(contents[i]);
+    }
+    return 0;
+}
