@@ -94,8 +94,8 @@ format: $(VENV)/extra-dev ## let ruff put the Python files into shape
 # Each file below is empty: its date says when the step was last done.
 
 $(VENV)/created:
-	scripts/system_packages.sh
-	scripts/make_venv.sh $(VENV)
+	@scripts/system_packages.sh
+	@scripts/make_venv.sh $(VENV)
 	@touch $@
 
 $(VENV)/requirements: pyproject.toml $(VENV)/created

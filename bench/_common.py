@@ -142,7 +142,7 @@ def run_contest(
     contenders: Sequence[str],
     task: Any,
     rounds: int,
-    before_each: Callable[[], None] = lambda: None,
+    before_each: Callable[[], object] | None = None,
 ) -> list[Timing]:
     """Times every contender once per round and returns their timings, in the order given.
 
@@ -166,7 +166,8 @@ def run_contest(
             say(f"  round {index + 1} of {rounds}")
             first = index % max(len(running), 1)
             for contender in running[first:] + running[:first]:
-                before_each()
+                if before_each is not None:
+                    before_each()
                 contender.measure()
         for contender in running:
             contender.stop()

@@ -116,6 +116,8 @@ def zarrista(task: CropTask, way: str) -> ReadCrops:
     import zarrista
     from zarrista.store import FilesystemStore
 
+    # Its cache of shard indexes serves calls for single inner chunks only; putting crops together from those in Python
+    # is slower (0.7 times on 80 KiB and on 2 KiB inner chunks) than letting it read the index again for every crop.
     array = zarrista.Array.open(FilesystemStore(task.path))
 
     def read_one(start: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:

@@ -127,7 +127,7 @@ def obstore(task: RangeTask) -> ReadRanges:
 
 
 def fsspec(task: RangeTask) -> ReadRanges:
-    import fsspec
+    import fsspec  # type: ignore[import-untyped]
 
     filesystem: Any = fsspec.filesystem("file")
     starts = task.offsets.tolist()

@@ -141,11 +141,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--workload", choices=list(WORKLOADS), action="append", help="again for more; default all")
     parser.add_argument("--crops", type=int, default=256, help="per round")
     parser.add_argument("--batch", type=int, default=32, help="crops per batch")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
         "--only", action="append", metavar="TEXT", help="contenders whose names have it; again for more"
     )
     parser.add_argument("--json", type=Path, help="write every round of every contender here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here, too")
     parser.add_argument("--quick", action="store_true", help="small data, two rounds: a smoke test, not a measurement")
     options = parser.parse_args()
     if options.quick:
@@ -161,7 +162,8 @@ def main() -> None:
     facts = machine()
     contenders = [name for name in CONTENDERS if not options.only or any(text in name for text in options.only)]
     results: list[dict[str, Any]] = []
-    print(machine_line(facts), end="\n\n", flush=True)
+    sections = [machine_line(facts)]
+    print(sections[0], end="\n\n", flush=True)
     for codec in options.codec or ["lz4"]:
         for name in options.workload or WORKLOADS:
             workload = (QUICK_WORKLOADS if options.quick else WORKLOADS)[name]
@@ -170,8 +172,11 @@ def main() -> None:
             task = CropTask(str(path), str(truth), workload.crop_shape, batches)
             say(f"{codec}, {name}")
             timings = run_contest("_crop_contenders", contenders, task, options.rounds)
-            print(report(workload, codec, task, timings), end="\n\n", flush=True)
+            sections.append(report(workload, codec, task, timings))
+            print(sections[-1], end="\n\n", flush=True)
             results += [{"codec": codec, "workload": name, **timing_json(timing)} for timing in timings]
+    if options.markdown:
+        options.markdown.write_text("\n\n".join(sections) + "\n")
     if options.json:
         write_json(options.json, facts, results)
 

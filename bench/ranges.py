@@ -10,6 +10,7 @@ The file is written on first use and kept in ``--dir``.  What is timed is exactl
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,11 +122,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--cold", action="store_true", help="drop the page cache before every timing")
     parser.add_argument("--hot", action="store_true", help="with --cold: hot, too")
     parser.add_argument("--range-kib", type=int, action="append", help="again for more; default 4, 64 and 1024")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
         "--only", action="append", metavar="TEXT", help="contenders whose names have it; again for more"
     )
     parser.add_argument("--json", type=Path, help="write every round of every contender here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here, too")
     parser.add_argument("--quick", action="store_true", help="small file, two rounds: a smoke test, not a measurement")
     options = parser.parse_args()
     if options.quick:
@@ -144,7 +146,8 @@ def main() -> None:
     write_file(path, file_nbytes)
     contenders = [name for name in CONTENDERS if not options.only or any(text in name for text in options.only)]
     results: list[dict[str, Any]] = []
-    print(machine_line(facts), end="\n\n", flush=True)
+    sections = [machine_line(facts)]
+    print(sections[0], end="\n\n", flush=True)
     for cold in [False] * (options.hot or not options.cold) + [True] * options.cold:
         for length, count in QUICK_SIZES if options.quick else SIZES:
             if options.range_kib and length // KIB not in options.range_kib:
@@ -156,10 +159,13 @@ def main() -> None:
             say(f"{size_name(length)}, {state}")
             if not cold:
                 make_hot(path)
-            before_each = (lambda: make_cold(path) and None) if cold else (lambda: None)
+            before_each = functools.partial(make_cold, path) if cold else None
             timings = run_contest("_range_contenders", contenders, task, options.rounds, before_each)
-            print(report(task, state, file_nbytes, timings), end="\n\n", flush=True)
+            sections.append(report(task, state, file_nbytes, timings))
+            print(sections[-1], end="\n\n", flush=True)
             results += [{"range_bytes": length, "cold": cold, **timing_json(timing)} for timing in timings]
+    if options.markdown:
+        options.markdown.write_text("\n\n".join(sections) + "\n")
     if options.json:
         write_json(options.json, facts, results)
 

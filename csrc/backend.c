@@ -6,7 +6,7 @@
 
 #include "backend_private.h"
 
-/* -------------------------------------------------------------------------------------------------------- the window */
+/* ------------------------------------------------------------------------------------------------------- the window */
 
 /* 512 KiB: half of a usual L2, so that what was read is still there when it is decoded.  16 MiB keeps a disk of 3 GB/s
    busy for 5 ms. */
@@ -37,7 +37,7 @@ void window_adapt(struct window *window, uint32_t cached_count, uint32_t count)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- choosing */
+/* --------------------------------------------------------------------------------------------------------- choosing */
 
 /* What an errno says about io_uring.  strerror() is not thread-safe, and its words depend on the locale. */
 static const struct {
@@ -111,7 +111,7 @@ void backend_choose(const struct ringio_options *options, struct backend_choice 
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ making */
+/* ----------------------------------------------------------------------------------------------------------- making */
 
 static struct backend *new_inner(uint32_t kind, uint32_t queue_depth)
 {

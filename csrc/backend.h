@@ -1,7 +1,7 @@
 /* backend.h: what moves bytes.  A backend belongs to one thread; a worker submits slots to it and reaps them again.
 
-   One read is one slot.  submit() never fails: what cannot be read completes with the reason.  A completion may be short;
-   the worker adds it to 'got_nbytes' and submits the slot again for the rest. */
+   One read is one slot.  submit() never fails: what cannot be read completes with the reason.  A completion may be
+   short; the worker adds it to 'got_nbytes' and submits the slot again for the rest. */
 #ifndef RINGIO_BACKEND_H
 #define RINGIO_BACKEND_H
 
@@ -35,12 +35,12 @@ struct backend;
 struct backend_ops {
     const char *name;
 
-    /* submit() starts (or queues) a read of 'slot' from offset + got_nbytes.  The number submitted and not yet reaped never
-       exceeds the queue depth that the backend was made with. */
+    /* submit() starts (or queues) a read of 'slot' from offset + got_nbytes.  The number submitted and not yet reaped
+       never exceeds the queue depth that the backend was made with. */
     void (*submit)(struct backend *backend, struct slot *slot);
 
-    /* reap() writes up to 'capacity' completed slots and returns how many.  With 'wait' and slots in flight it waits for
-       at least one. Slots come in any order. */
+    /* reap() writes up to 'capacity' completed slots and returns how many.  With 'wait' and slots in flight it waits
+       for at least one.  Slots come in any order. */
     uint32_t (*reap)(struct backend *backend, struct slot **completed, uint32_t capacity, int wait);
 
     /* free() may only be called with nothing in flight, by the thread that made the backend. */
@@ -67,9 +67,9 @@ struct backend_choice {
 /* backend_choose() tries what 'options' ask for, by doing it: a ring is made and reads a byte through it. */
 void backend_choose(const struct ringio_options *options, struct backend_choice *choice);
 
-/* backend_new() makes a backend of 'kind' (never AUTO) for the calling thread, which must be the one that uses it.  A ring that
-   cannot be made any more (memory lock limit) becomes a threads backend.  Returns NULL when out of memory. With
-   options->faults set its completions are edited on the way. */
+/* backend_new() makes a backend of 'kind' (never AUTO) for the calling thread, which must be the one that uses it.  A
+   ring that cannot be made any more (memory lock limit) becomes a threads backend.  Returns NULL when out of memory.
+   With options->faults set its completions are edited on the way. */
 struct backend *backend_new(uint32_t kind, const struct ringio_options *options);
 
 /* One file each; 'queue_depth' is the most slots in flight.  NULL: cannot be made, errno says why.  The faulty one owns

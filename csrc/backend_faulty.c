@@ -5,8 +5,8 @@
 
 #include "backend_private.h"
 
-/* Edits the completions of another backend, for tests: what kernels, disks and networks do rarely happens often here. The
-   n-th decision depends on the seed and on n alone. */
+/* Edits the completions of another backend, for tests: what kernels, disks and networks do rarely happens often here.
+   The n-th decision depends on the seed and on n alone. */
 struct faulty {
     struct backend backend;
     struct backend *inner;
@@ -17,7 +17,7 @@ struct faulty {
     struct slot **held;        /* completed, and held back */
     uint32_t held_count;
     uint32_t queue_depth;
-    uint8_t *was_zeroed; /* by index: the last completion of the slot was edited to "no bytes" */
+    uint8_t *was_zeroed; /* by index: edited to "no bytes", and has not had any since: a retry succeeds */
 };
 
 #define POISON 0xa5
@@ -51,8 +51,6 @@ static void edit(struct faulty *self, struct slot *slot)
 {
     const struct ringio_faults *faults = &self->faults;
     uint8_t *was_zeroed = &self->was_zeroed[slot->index];
-    int may_zero = !*was_zeroed;
-    *was_zeroed = 0;
     if (slot->result < 0)
         return;
     if (strikes(self, faults->eio_rate)) {
@@ -61,12 +59,14 @@ static void edit(struct faulty *self, struct slot *slot)
         set_result(slot, -EINTR);
     } else if (strikes(self, faults->eagain_rate)) {
         set_result(slot, -EAGAIN);
-    } else if (may_zero && strikes(self, faults->zero_rate)) {
+    } else if (!*was_zeroed && strikes(self, faults->zero_rate)) {
         set_result(slot, 0);
         *was_zeroed = 1;
     } else if (slot->result > 1 && strikes(self, faults->short_rate)) {
         set_result(slot, 1 + (int32_t)(decide(self) % (uint64_t)(slot->result - 1)));
     }
+    if (slot->result > 0)
+        *was_zeroed = 0;
 }
 
 static void forward(struct faulty *self, struct slot *slot)

@@ -8,9 +8,9 @@
 
 #include "backend_private.h"
 
-/* The "threads" backend: plain system calls of the worker's own thread.  It looks ahead in place of having threads: when
-   a read is submitted the kernel is told to fetch its pages, and by the time it is reaped they are mostly there.  64 reads
-   ahead reach what 64 threads do.
+/* The "threads" backend: plain system calls of the worker's own thread.  It looks ahead in place of having threads of
+   its own: when a read is submitted the kernel is told to fetch its pages, and by the time it is reaped they are mostly
+   there.  64 reads ahead on one thread reach what 64 threads do.
 
    Where the kernel can say "not cached" (RWF_NOWAIT), submit() tries at once: a hit is done, and a miss has started the
    disk.  Elsewhere (tmpfs, overlayfs, FUSE) the clock tells whether a read had to wait. */

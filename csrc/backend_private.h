@@ -6,7 +6,7 @@
 
 #include "backend.h"
 
-/* ------------------------------------------------------------------------------------------------ first in, first out */
+/* ---------------------------------------------------------------------------------------------- first in, first out */
 
 /* Slots chained by their 'next'. */
 struct slot_queue {
@@ -42,7 +42,7 @@ static inline uint32_t slot_queue_drain(struct slot_queue *queue, struct slot **
     return count;
 }
 
-/* ---------------------------------------------------------------------------------------------------- the next piece */
+/* --------------------------------------------------------------------------------------------------- the next piece */
 
 /* What one system call of 'slot' reads. */
 static inline uint32_t slot_piece_nbytes(const struct slot *slot)
@@ -59,7 +59,7 @@ static inline int slot_is_out_of_reach(const struct slot *slot)
     return slot->offset > reach || slot->got_nbytes > reach - slot->offset;
 }
 
-/* -------------------------------------------------------------------------------------------------------- the window */
+/* ------------------------------------------------------------------------------------------------------- the window */
 
 /* How much is worth having in flight.  Cached data is best read in small helpings that are still in the core's cache
    when they are decoded; what has to be waited for needs depth. */

@@ -9,9 +9,9 @@
 
 #include "backend_private.h"
 
-/* The io_uring backend: one ring for one thread.  submit() only queues; reap() gives the kernel all that is queued in one
-   system call.  A cached read completes within that call, so what is not there right after it had to wait: that is how the
-   window finds out whether the data is cached.
+/* The io_uring backend: one ring for one thread.  submit() only queues; reap() gives the kernel all that is queued in
+   one system call.  A cached read completes within that call, so what is not there right after it had to wait: that is
+   how the window finds out whether the data is cached.
 
    Reads that a ring is bad at go to a pread backend inside: files whose cached reads do not answer at once (the kernel
    would hand each to a thread of its own), reads that the ring declined, and everything once the ring has failed.
@@ -38,7 +38,7 @@ struct uring {
 /* The kernel refuses (-EAGAIN: out of memory) without anything in flight: so often, then the ring is given up. */
 #define REFUSALS_MAX 8
 
-/* ------------------------------------------------------------------------------------------------------ making a ring */
+/* ---------------------------------------------------------------------------------------------------- making a ring */
 
 #define ENTRIES_MIN 32 /* two pages of locked memory: 64 KiB is a usual limit for all rings of a user */
 #define ENTRIES_MAX 4096
@@ -147,7 +147,7 @@ int backend_uring_probe(uint32_t queue_depth, struct uring_probe *probe)
     return status;
 }
 
-/* -------------------------------------------------------------------------------------------------- the one inside */
+/* --------------------------------------------------------------------------------------------------- the one inside */
 
 static void inner_submit(struct uring *self, struct slot *slot)
 {
@@ -164,7 +164,7 @@ static uint32_t inner_reap(struct uring *self, struct slot **completed, uint32_t
     return count;
 }
 
-/* ------------------------------------------------------------------------------------------------------ submission */
+/* ------------------------------------------------------------------------------------------------------- submission */
 
 static void uring_submit(struct backend *backend, struct slot *slot)
 {
@@ -208,8 +208,8 @@ static uint32_t count_completed(struct uring *self, uint32_t first, uint32_t cou
     return completed_count;
 }
 
-/* The ring can take no more.  What the kernel did not take is read by 'inner'; what it did take is still waited for.  The
-   SQEs stay where they are: nothing is submitted to this ring again. */
+/* The ring can take no more.  What the kernel did not take is read by 'inner'; what it did take is still waited for.
+   The SQEs stay where they are: nothing is submitted to this ring again. */
 static void give_up(struct uring *self)
 {
     struct slot *slot;
@@ -227,7 +227,7 @@ static int is_passing(int status)
     return status == -EINTR || status == -EAGAIN || status == -EBUSY;
 }
 
-/* Gives the kernel what is queued.  A refusal that may pass leaves it queued while reads in flight can be reaped first. */
+/* Gives the kernel what is queued.  After a refusal that may pass it stays queued, if there are reads to reap first. */
 static void ring_submit(struct uring *self)
 {
     for (uint32_t refusals = 0;;) {
@@ -253,7 +253,7 @@ static void ring_submit(struct uring *self)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ completion */
+/* ------------------------------------------------------------------------------------------------------- completion */
 
 /* Not the file's fault, and pread knows how to wait. */
 static int is_declined(int32_t result)

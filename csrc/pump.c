@@ -43,6 +43,7 @@ struct pump *pump_new(uint32_t kind, const struct ringio_options *options, struc
     if (kind)
         pump->backend = backend_new(kind, options);
     pump->memory = backend_new(RINGIO_BACKEND_MEMORY, options);
+    pump->slab_limit = limit;
     pump->slab = slab_new(limit);
     pump->decoder = decoder_new();
     pump->works = calloc(pump->queue_depth, sizeof *pump->works);
@@ -522,8 +523,30 @@ static int start(struct pump *pump, struct ringio_job *job, uint64_t request_ind
     return 0;
 }
 
-static int window_is_open(const struct pump *pump)
+/* The kernel may still write to buffers whose completions it dropped: they are never used again, nor is any of their slab. */
+static void lose(struct pump *pump, struct work *work)
 {
+    fail_all(work, -EIO, 0, 0);
+    work->buffers = (struct slab_buffers){0};
+    pump->has_lost = 1;
+}
+
+/* Goes on with a new slab, once nothing of the old one is in use by others. */
+static void replace_slab(struct pump *pump)
+{
+    struct slab *slab = slab_new(pump->slab_limit);
+    if (slab) {
+        pump->slab = slab;
+        pump->has_lost = 0;
+    }
+}
+
+static int window_is_open(struct pump *pump)
+{
+    if (pump->has_lost && pump->in_flight == 0)
+        replace_slab(pump);
+    if (pump->has_lost)
+        return 0;
     return pump->in_flight == 0 || (pump->idle && pump->in_flight < pump->backend->window_count &&
                                     pump->in_flight_nbytes < pump->backend->window_nbytes);
 }
@@ -532,7 +555,7 @@ static int window_is_open(const struct pump *pump)
 static void reap(struct pump *pump)
 {
     struct slot *completed[REAP_MAX];
-    uint64_t begin_ns = now_ns();
+    uint64_t begin_ns = now_ns(), lost = pump->backend->lost;
     uint32_t count = pump->backend->ops->reap(pump->backend, completed, REAP_MAX, 1);
     uint64_t reaped_ns = now_ns();
     counter_add(&pump->counters.wait_ns, reaped_ns - begin_ns);
@@ -540,7 +563,9 @@ static void reap(struct pump *pump)
         atomic_store_explicit(&pump->counters.peak_in_flight, pump->in_flight, memory_order_relaxed);
     for (uint32_t i = 0; i < count; i++) {
         struct work *work = (struct work *)completed[i];
-        if (work_complete(pump, work)) {
+        if (pump->backend->lost != lost && work->slot.result == -EIO) {
+            lose(pump, work);
+        } else if (work_complete(pump, work)) {
             pump->backend->ops->submit(pump->backend, &work->slot);
             continue;
         }

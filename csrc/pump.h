@@ -37,6 +37,8 @@ struct pump {
     struct backend *backend; /* NULL: the pump of a calling thread, which only takes what is there without waiting */
     struct backend *memory;
     struct slab *slab;
+    struct memory_limit *slab_limit;
+    int has_lost; /* completions that the kernel dropped */
     struct decoder *decoder;
     struct counters counters;
     uint32_t queue_depth;

@@ -82,6 +82,8 @@ struct slab *slab_new(struct memory_limit *limit)
     slab->limit = limit;
     uint64_t regions = limit->share_nbytes / REGION_NBYTES;
     slab->regions_max = regions > REGIONS_MAX ? REGIONS_MAX : (uint32_t)regions;
+    if (slab->regions_max < 2) /* a source and a scratch of two classes need a region each */
+        slab->regions_max = 0;
     return slab;
 }
 
@@ -151,14 +153,20 @@ static int add_region(struct slab *slab, uint32_t class)
     return 0;
 }
 
+/* With no small buffer in use all regions are spare again, whatever class they served. */
+static void reset_regions(struct slab *slab)
+{
+    assert(slab->small_in_use == 0);
+    memset(slab->free, 0, sizeof slab->free);
+    slab->regions_used = 0;
+}
+
 static int take_small(struct slab *slab, uint64_t nbytes, uint8_t **buffer)
 {
     uint32_t class = class_of(nbytes);
     if (!slab->free[class]) {
-        if (slab->small_in_use == 0) { /* all regions are spare again, whatever class they served */
-            memset(slab->free, 0, sizeof slab->free);
-            slab->regions_used = 0;
-        }
+        if (slab->small_in_use == 0)
+            reset_regions(slab);
         int status = add_region(slab, class);
         if (status)
             return status;
@@ -305,29 +313,38 @@ const struct memory_limit *slab_memory_limit(const struct slab *slab)
     return slab->limit;
 }
 
+/* Takes both or neither.  Returns as slab_take(). */
+static int take_both(struct slab *slab, struct slab_buffers *buffers)
+{
+    struct slab_buffers taken = *buffers;
+    int status = take_one(slab, &taken.source_nbytes, &taken.source);
+    if (status)
+        return status;
+    status = take_one(slab, &taken.scratch_nbytes, &taken.scratch);
+    if (status)
+        give_one(slab, taken.source_nbytes, &taken.source);
+    else
+        *buffers = taken;
+    return status;
+}
+
 int slab_take(struct slab *slab, struct slab_buffers *buffers)
 {
-    struct memory_limit *limit = slab->limit;
-    uint64_t most = slab_limit(limit);
+    uint64_t most = slab_limit(slab->limit);
     if (buffers->source_nbytes > most || buffers->scratch_nbytes > most)
         return -RINGIO_NO_MEMORY;
-    uint64_t total = large_nbytes(slab, buffers->source_nbytes) + large_nbytes(slab, buffers->scratch_nbytes);
-    if (total > most)
+    uint64_t large = large_nbytes(slab, buffers->source_nbytes) + large_nbytes(slab, buffers->scratch_nbytes);
+    if (large > most)
         return -RINGIO_NO_MEMORY;
-    int status = take_one(slab, &buffers->source_nbytes, &buffers->source);
-    if (status == 0) {
-        status = take_one(slab, &buffers->scratch_nbytes, &buffers->scratch);
-        if (status)
-            give_one(slab, buffers->source_nbytes, &buffers->source);
-    }
-    if (status == -EAGAIN && slab->small_in_use == 0 && slab->large_in_use == 0) {
-        /* Our own spares or other slabs stand in the way.  Wait for all of it at once, holding nothing. */
+    int status = take_both(slab, buffers);
+    while (status == -EAGAIN && slab->small_in_use == 0 && slab->large_in_use == 0) {
+        /* Regions of other classes, our own spares or other slabs stand in the way.  We hold nothing, so we may wait
+           for all of it; who else gets it first lets go of it again. */
+        reset_regions(slab);
         drop_spares(slab);
-        status = allowance_take(slab, total);
-        if (status == 0) {
-            allowance_release(limit, total);
-            return slab_take(slab, buffers);
-        }
+        allowance_take(slab, large);
+        allowance_release(slab->limit, large);
+        status = take_both(slab, buffers);
     }
     return status;
 }

@@ -149,7 +149,8 @@ def main() -> None:
     print(f"         {shape} int16, {2 * math.prod(shape) / 1e6:,.0f} MB, stored as {stored_nbytes / 1e6:,.0f} MB")
     print(f"         shards {SHARD}, inner chunks {INNER_CHUNK}, blosc with LZ4")
     print(f"crops    {count:,} of {CROP_SHAPE}, {count * CROP_NBYTES / 1e9:.2f} GB")
-    print(f"backend  {reader.backend}: {reader.backend_reason}", flush=True)
+    print(f"backend  {reader.backend}")
+    print(f"         {reader.backend_reason}", flush=True)
 
     crops, ringio_s = read_through_ringio(path, starts)
     zarr_s = check_through_zarr(path, starts, crops)

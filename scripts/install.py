@@ -10,6 +10,7 @@ asked for again only when pyproject.toml changes.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -35,8 +36,12 @@ def run_pip(title: str, arguments: Sequence[str]) -> None:
     say(f"{title} ...", end="" if live else "\n")
     start_s = time.monotonic()
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+    # Without build isolation, meson and ninja are looked up on the PATH; those of this environment are meant.
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     lines: list[str] = []
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line.rstrip())

@@ -60,7 +60,7 @@ install_packages() {
     have sudo || { echo "Neither root nor sudo here. As root, run: apt-get install ${packages[*]}" >&2; exit 1; }
     as_root=(sudo)
   fi
-  echo "Installing them: ${as_root[*]} apt-get install ${packages[*]}" >&2
+  echo "Installing them: ${as_root[*]:+sudo }apt-get install ${packages[*]}" >&2
   local log
   log=$(mktemp)
   # A fresh container has no package lists; elsewhere they may be stale.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,15 +27,32 @@ Watch = Callable[[int], None]
 class _Job:
     """A job of the core and all that must stay alive with it."""
 
-    __slots__ = ("box", "keep", "__weakref__")
+    __slots__ = ("box", "keep", "reader")
 
-    def __init__(self, keep: object) -> None:
+    def __init__(self, reader: Any, keep: object) -> None:
         self.box = ffi.new("struct ringio_job **")
         self.keep = keep
+        self.reader = reader
 
 
-_running: set[_Job] = set()
-_abandoned: set[_Job] = set()
+class _State:
+    """The jobs of this process.
+
+    Attributes:
+        running: those that a thread waits for.
+        abandoned: those that were cancelled, but still have reads in flight.
+        sweeping: held by the one thread that looks after the abandoned ones.
+        exiting: the process ends; whoever waits for a job must give it up.
+    """
+
+    def __init__(self) -> None:
+        self.running: set[_Job] = set()
+        self.abandoned: set[_Job] = set()
+        self.sweeping = threading.Lock()
+        self.exiting = False
+
+
+_state = _State()
 
 
 def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> list[Failure]:
@@ -54,59 +72,73 @@ def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> lis
         OSError, MemoryError: the job could not be started.
         BaseException: what a signal handler or ``watch`` raised; the job is cancelled then.
     """
-    if _abandoned:
-        free_abandoned()
-    job = _Job((plan, keep))
-    _running.add(job)
+    if _state.abandoned:
+        drain(None, wait_ms=0)
+    job = _Job(reader, (plan, keep))
+    _state.running.add(job)
     try:
-        state = lib.ringio_execute(reader, plan, _SLICE_MS, job.box)
-        while state == 0:
+        done = lib.ringio_execute(reader, plan, _SLICE_MS, job.box)
+        while done == 0:
+            if _state.exiting:
+                raise RingioError("the process ends")
             if watch is not None:
                 watch(lib.ringio_job_progress(job.box[0]))
-            state = lib.ringio_job_wait(job.box[0], _SLICE_MS)
-        if state < 0:
-            _running.discard(job)
-            raise _not_started(-state)
+            done = lib.ringio_job_wait(job.box[0], _SLICE_MS)
+        if done < 0:
+            raise _not_started(-done)
         failures = _copy_failures(job.box[0])
     except BaseException:
         _abandon(job)
         raise
-    _free(job, _running)
+    _state.running.discard(job)
+    lib.ringio_job_free(job.box[0])
     return failures
-
-
-def free_abandoned(wait_ms: int = 0) -> bool:
-    """Free the jobs that were given up and are done by now; returns whether none is left."""
-    for job in tuple(_abandoned):
-        if lib.ringio_job_wait(job.box[0], wait_ms) == 1:
-            _free(job, _abandoned)
-    return not _abandoned
-
-
-def cancel_all() -> None:
-    """Cancel every job, at the end of the process."""
-    for job in (*_running, *_abandoned):
-        if job.box[0] != ffi.NULL:
-            lib.ringio_job_cancel(job.box[0])
 
 
 def _abandon(job: _Job) -> None:
     if job.box[0] == ffi.NULL:  # never started
-        _running.discard(job)
+        _state.running.discard(job)
         return
-    _abandoned.add(job)
-    _running.discard(job)
+    # A second Ctrl-C in here leaves the job among those that run: its memory stays, which is safe.
     lib.ringio_job_cancel(job.box[0])
     if lib.ringio_job_wait(job.box[0], _GRACE_MS) == 1:
-        _free(job, _abandoned)
+        _state.running.discard(job)
+        lib.ringio_job_free(job.box[0])
+    else:
+        _state.abandoned.add(job)
+        _state.running.discard(job)
 
 
-def _free(job: _Job, jobs: set[_Job]) -> None:
+def drain(reader: Any, *, wait_ms: int) -> bool:
+    """Free abandoned jobs that are done by now.
+
+    Args:
+        reader: whose jobs; None: all.
+        wait_ms: how long to wait for each.
+
+    Returns:
+        Whether none of them is left.
+    """
+    if not _state.sweeping.acquire(blocking=wait_ms > 0):
+        return False
     try:
-        jobs.remove(job)  # of two threads that want to free it, one gets it
-    except KeyError:
-        return
-    lib.ringio_job_free(job.box[0])
+        left = False
+        for job in tuple(_state.abandoned):
+            if reader is not None and job.reader != reader:
+                continue
+            if lib.ringio_job_wait(job.box[0], wait_ms) == 1:
+                _state.abandoned.discard(job)
+                lib.ringio_job_free(job.box[0])
+            else:
+                left = True
+        return not left
+    finally:
+        _state.sweeping.release()
+
+
+def give_up_all() -> None:
+    """At the end of the process: threads that wait for a job give it up within one slice."""
+    _state.exiting = True
 
 
 def _copy_failures(job: Any) -> list[Failure]:
@@ -131,8 +163,8 @@ def _not_started(status: int) -> Exception:
 
 def _forget() -> None:
     # A child after fork(): the jobs belong to the parent's threads, which do not exist here.
-    _running.clear()
-    _abandoned.clear()
+    global _state
+    _state = _State()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -26,7 +26,7 @@ class IndexKey(NamedTuple):
         layout: everything in the metadata that says how the index is read. The metadata may be rewritten.
     """
 
-    path: bytes
+    path: str
     offset: int
     nbytes: int
     layout: str
@@ -111,8 +111,8 @@ class ShardIndexCache:
         if index is not None:
             self._nbytes -= index.entries.nbytes + _ENTRY_OVERHEAD_BYTES
 
-    def _start_over(self) -> None:
-        """In a child process: a thread that is not here may have held the lock, half-way through a change."""
+    def start_over_in_child(self) -> None:
+        """After a fork: a thread that is not here may have held the lock, half-way through a change."""
         if self._lock.acquire(blocking=False):
             self._lock.release()
             return
@@ -132,7 +132,7 @@ def _default_cache() -> ShardIndexCache:
 
 def _start_over_in_child() -> None:
     for cache in list(_caches):
-        cache._start_over()
+        cache.start_over_in_child()
 
 
 _caches: weakref.WeakSet[ShardIndexCache] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""Metadata documents: from JSON bytes to checked pieces. Everything here is input from outside, so all of it is checked."""
+"""Metadata documents: from JSON bytes to checked pieces. All of it is input from outside, so all of it is checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ MAX_LENGTH: Final = 2**63 - 1  # coordinates are int64 everywhere
 def parse_json(data: bytes | bytearray | memoryview, path: str) -> dict[str, Any]:
     """Parse the bytes of a metadata document.
 
-    The tokens ``NaN``, ``Infinity`` and ``-Infinity``, which JSON does not have but zarr-python 2 wrote, are taken.
+    The tokens ``NaN``, ``Infinity`` and ``-Infinity``, which JSON does not have but zarr-python 2 wrote, are taken, and
+    of members with one name the last one, as zarr-python does.
 
     Args:
         data: the bytes of the file.

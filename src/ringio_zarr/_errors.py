@@ -59,8 +59,8 @@ class Place:
 def excerpt(value: object) -> str:
     """A value for a message: its repr, cut where an outsider made it long or deep.
 
-    >>> excerpt("x" * 1000), excerpt([[[[[1]]]]])
-    ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'", '[[[[...]]]]')
+    >>> excerpt("x" * 1000), excerpt([[[[[[1]]]]]])
+    ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'", '[[[[[...]]]]]')
     """
     text = _excerpts.repr(value)
     return text if len(text) <= _EXCERPT_LENGTH else f"{text[: _EXCERPT_LENGTH - 3]}..."

@@ -80,12 +80,12 @@ def parse_key_encoding(value: object, place: Place) -> ChunkKeyEncoding:
     ChunkKeyEncoding(name='default', separator='/')
     """
     name, configuration = parse_extension(value, place)
-    if name != "default" and name != "v2":
+    if name not in _DEFAULT_SEPARATORS:
         raise place.unsupported(f"chunk key encoding {excerpt(name)} is not supported")
     inside = place.at("configuration")
     refuse_keys(configuration, {"separator"}, inside)
     separator = configuration.get("separator", _DEFAULT_SEPARATORS[name])
-    return ChunkKeyEncoding(name, parse_separator(separator, inside.at("separator")))
+    return ChunkKeyEncoding("v2" if name == "v2" else "default", parse_separator(separator, inside.at("separator")))
 
 
 def parse_separator(value: object, place: Place) -> Literal["/", "."]:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
 from ringio import Reader, planning
 
 from ._cache import ShardIndexCache
@@ -36,7 +37,7 @@ class Located:
         errors: why not.
     """
 
-    paths: list[bytes]
+    paths: list[str]
     files: npt.NDArray[np.void] | None
     file_numbers: npt.NDArray[np.uint32]
     offsets: U64
@@ -47,7 +48,7 @@ class Located:
 
 
 class Locator(Protocol):
-    """Finds the chunks of one array."""
+    """Finds the chunks of one array; where that needs reading, ``reader`` does it."""
 
     def locate(self, ids: U64, reader: Reader) -> Located:
         """Where the chunks with these ids lie; ids ascend."""
@@ -64,6 +65,7 @@ class FilePerChunk:
 
     def locate(self, ids: U64, reader: Reader) -> Located:
         """Where the chunks with these ids lie; ids ascend."""
+        del reader
         count = len(ids)
         return Located(
             paths=self._files.paths(ids),
@@ -137,7 +139,7 @@ class ShardLocator:
         if statuses.any():
             for shard in np.flatnonzero((statuses != 0) & (statuses != -errno.ENOENT)).tolist():
                 first, end = shards.span(shard)
-                error = _stat_error(-int(statuses[shard]), os.fsdecode(lookup.paths[shard]))
+                error = _stat_error(-int(statuses[shard]), lookup.paths[shard])
                 error.add_note(f"while reading {self._describe(int(lookup.ids[first]))}")
                 lookup.fail(first, end, error)
         return shards

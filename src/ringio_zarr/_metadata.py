@@ -72,7 +72,7 @@ class ArrayMetadata:
 
     @property
     def sharding(self) -> dict[str, Any] | None:
-        """The configuration of ``sharding_indexed`` where that is the only codec, which is what zarr-python calls sharded."""
+        """The configuration of ``sharding_indexed`` where that is the only codec: what zarr-python calls sharded."""
         if len(self.codecs) == 1 and self.codecs[0]["name"] == "sharding_indexed":
             return self.codecs[0]["configuration"]
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
 from ringio import DecodeError, FileChangedError, Plan, Reader, planning
 
 from ._cache import IndexKey, ShardIndex, ShardIndexCache
@@ -33,7 +33,7 @@ class Lookup:
     """
 
     ids: U64
-    paths: list[bytes]
+    paths: list[str]
     identities: npt.NDArray[np.void]
     reader: Reader
     bad: npt.NDArray[np.bool_]
@@ -97,7 +97,12 @@ class IndexReader:
     __slots__ = ("_cache", "_describe", "_ids_per_entry", "_layout", "_level", "ids_per_shard")
 
     def __init__(
-        self, level: Level, ids_per_shard: int, ids_per_entry: int, cache: ShardIndexCache, describe: Callable[[int], str]
+        self,
+        level: Level,
+        ids_per_shard: int,
+        ids_per_entry: int,
+        cache: ShardIndexCache,
+        describe: Callable[[int], str],
     ) -> None:
         self.ids_per_shard = ids_per_shard
         self._level = level
@@ -169,7 +174,7 @@ class IndexReader:
         unknown: Sequence[tuple[int, IndexKey, bytes]],
         indexes: list[ShardIndex | None],
     ) -> None:
-        """Read indexes into ``indexes`` and the cache: a batch like any other, each index one chunk with its own target."""
+        """Read indexes into ``indexes`` and the cache: one batch, each index a chunk with a target of its own."""
         level = self._level
         count = len(unknown)
         numbers = [shard for shard, _, _ in unknown]
@@ -220,11 +225,10 @@ class IndexReader:
         return f"the index of the shard with {self._describe(chunk_id)}"
 
     def _short_error(self, chunk_id: int, key: IndexKey) -> DecodeError:
-        path = os.fsdecode(key.path)
         return DecodeError(
-            f"{self._name(chunk_id)} in {path}, bytes {key.offset}-{key.offset + key.nbytes}: "
+            f"{self._name(chunk_id)} in {key.path}, bytes {key.offset}-{key.offset + key.nbytes}: "
             f"a shard of {key.nbytes} bytes cannot hold its index of {self._level.index_nbytes} bytes",
-            path=path,
+            path=key.path,
             offset=key.offset,
             length=key.nbytes,
         )
@@ -240,7 +244,7 @@ class IndexReader:
         chunk_id = int(lookup.ids[place])
         offset, nbytes = index.entries[chunk_id % self.ids_per_shard // self._ids_per_entry].tolist()
         base, size = int(shards.bases[shard]), int(shards.sizes[shard])
-        path = os.fsdecode(lookup.paths[int(shards.files[shard])])
+        path = lookup.paths[int(shards.files[shard])]
         where = "outside its shard" if offset + nbytes > size else "over the index of its shard"
         others = f"; {len(wrong) - 1} other chunks have the same trouble" if len(wrong) > 1 else ""
         return DecodeError(

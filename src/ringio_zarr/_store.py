@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -36,7 +37,7 @@ class LocalStore:
     root: str
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = os.path.abspath(os.fspath(root))
+        self.root = str(Path(root).absolute())
 
     def file_path(self, key: str) -> str:
         """The path of what has this key; the root's for the empty key.
@@ -44,7 +45,7 @@ class LocalStore:
         >>> LocalStore("/data/a.zarr").file_path("x/zarr.json")
         '/data/a.zarr/x/zarr.json'
         """
-        return os.path.join(self.root, key) if key else self.root
+        return f"{self.root.rstrip('/')}/{key}" if key else self.root
 
     def read(self, key: str) -> bytes | None:
         """The bytes of a small file, or None where there is none.
@@ -66,7 +67,9 @@ class LocalStore:
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
             if status.st_size > _MAX_DOCUMENT_NBYTES:
-                raise Place(path).error(f"{status.st_size} bytes, a metadata document has {_MAX_DOCUMENT_NBYTES} at most")
+                raise Place(path).error(
+                    f"{status.st_size} bytes; at most {_MAX_DOCUMENT_NBYTES} make sense for metadata"
+                )
             pieces = []
             while piece := os.read(descriptor, 1 << 20):
                 pieces.append(piece)
@@ -76,7 +79,7 @@ class LocalStore:
 
     def is_file(self, key: str) -> bool:
         """Whether a file has this key."""
-        return os.path.isfile(self.file_path(key))
+        return Path(self.file_path(key)).is_file()
 
     def child_directories(self, key: str) -> list[str]:
         """The names of the directories directly below, sorted."""
@@ -149,7 +152,7 @@ class ChunkFiles:
     __slots__ = ("_chunk_keys", "_prefix", "_strides")
 
     def __init__(self, directory: str, chunk_keys: ChunkKeyEncoding, grid_shape: Sequence[int]) -> None:
-        self._prefix = os.fsencode(directory if directory.endswith("/") else f"{directory}/")
+        self._prefix = f"{directory.rstrip('/')}/"
         self._chunk_keys = chunk_keys
         self._strides = c_strides(grid_shape)
 
@@ -161,13 +164,13 @@ class ChunkFiles:
             coordinates.append(coordinate)
         return tuple(coordinates)
 
-    def paths(self, numbers: npt.NDArray[np.uint64]) -> list[bytes]:
-        """The paths of some chunks, encoded for the file system."""
+    def paths(self, numbers: npt.NDArray[np.uint64]) -> list[str]:
+        """The paths of some chunks."""
         if len(numbers) <= _FEW:
             keys = [self._chunk_keys.encode(self.coordinates(number)) for number in numbers.tolist()]
         else:
             keys = self._chunk_keys.encode_many(self._many_coordinates(numbers))
-        return [self._prefix + key.encode() for key in keys]
+        return [self._prefix + key for key in keys]
 
     def _many_coordinates(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         rest = numbers.astype(np.int64)

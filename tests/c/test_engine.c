@@ -11,29 +11,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "ringio.h"
-
-#define CHECK(condition)                                                                     \
-    do {                                                                                     \
-        if (!(condition)) {                                                                  \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);          \
-            exit(1);                                                                         \
-        }                                                                                    \
-    } while (0)
 
 #define FILE_COUNT 3
 #define FILE_NBYTES ((uint64_t)3 << 20)
 
 static char paths[FILE_COUNT][64];
 static uint8_t *contents[FILE_COUNT];
-
-static uint64_t random_next(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
 
 static void make_files(void)
 {
@@ -70,13 +55,6 @@ struct batch {
     struct ringio_plan plan;
 };
 
-static void *make_array(uint64_t count, size_t item_nbytes)
-{
-    void *array = calloc(count + 1, item_nbytes);
-    CHECK(array);
-    return array;
-}
-
 static struct batch *batch_new(uint64_t seed, uint64_t range_count, uint64_t nbytes_max)
 {
     struct batch *batch = make_array(1, sizeof *batch);
@@ -84,7 +62,7 @@ static struct batch *batch_new(uint64_t seed, uint64_t range_count, uint64_t nby
     batch->files = make_array(range_count, sizeof *batch->files);
     batch->offsets = make_array(range_count, sizeof *batch->offsets);
     batch->nbytes = make_array(range_count, sizeof *batch->nbytes);
-    batch->first_projections = make_array(range_count, sizeof *batch->first_projections);
+    batch->first_projections = make_array(range_count + 1, sizeof *batch->first_projections);
     batch->task_pieces = make_array(range_count, sizeof *batch->task_pieces);
     batch->projections = make_array(range_count, sizeof *batch->projections);
     batch->counts = make_array(range_count, sizeof *batch->counts);
@@ -350,10 +328,11 @@ int main(void)
         printf("backend %u: %s\n", backends[i], ringio_reader_reason(reader));
         test_batches(reader);
         test_failures(reader);
-        test_bad_plans(reader);
+        if (!getenv("RINGIO_TEST_TSAN")) /* a bad plan may send two tasks to one place: a race, as it should be */
+            test_bad_plans(reader);
         test_threads(reader);
         test_cancel(reader);
-        if (!getenv("RINGIO_TEST_NO_FORK")) { /* a sanitizer of threads does not survive fork() */
+        if (!getenv("RINGIO_TEST_TSAN")) { /* the thread sanitizer does not survive fork() */
             test_fork(reader, 0);
             test_fork(reader, 1);
         }

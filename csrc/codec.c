@@ -1,0 +1,226 @@
+/* codec.c: the decoder, and the chain that runs the codecs one after the other. */
+#include "codec.h"
+
+#include <errno.h>
+#include <libdeflate.h>
+#include <stdlib.h>
+#include <zstd.h>
+
+#include "codec_private.h"
+
+/* Scratch above this is given back after each chain: as much as the second-level cache of a core holds stays warm, and
+   a worker that met one huge chunk does not keep its size for ever. */
+#define SCRATCH_KEEP_NBYTES ((size_t)4 << 20)
+
+static codec_decode_fn *const decode_fns[] = {
+    [RINGIO_CODEC_BLOSC] = codec_blosc_decode,     [RINGIO_CODEC_ZSTD] = codec_zstd_decode,
+    [RINGIO_CODEC_LZ4] = codec_lz4_decode,         [RINGIO_CODEC_GZIP] = codec_deflate_decode,
+    [RINGIO_CODEC_ZLIB] = codec_deflate_decode,    [RINGIO_CODEC_CRC32C] = codec_crc32c_decode,
+    [RINGIO_CODEC_SHUFFLE] = codec_shuffle_decode, [RINGIO_CODEC_SWAP] = codec_swap_decode,
+};
+
+uint8_t *scratch_take(struct scratch *scratch, size_t nbytes)
+{
+    if (nbytes > scratch->nbytes) {
+        free(scratch->data);
+        scratch->data = malloc(nbytes);
+        scratch->nbytes = scratch->data != NULL ? nbytes : 0;
+    } else if (scratch->data == NULL) {
+        scratch->data = malloc(1); /* for 0 bytes: a pointer that is not NULL */
+    }
+    return scratch->data;
+}
+
+static void scratch_trim(struct scratch *scratch)
+{
+    if (scratch->nbytes > SCRATCH_KEEP_NBYTES) {
+        free(scratch->data);
+        *scratch = (struct scratch){0};
+    }
+}
+
+struct decoder *decoder_new(void)
+{
+    return calloc(1, sizeof(struct decoder));
+}
+
+void decoder_free(struct decoder *decoder)
+{
+    if (decoder == NULL)
+        return;
+    ZSTD_freeDCtx(decoder->zstd);
+    libdeflate_free_decompressor(decoder->deflate);
+    for (int i = 0; i < 2; i++) {
+        free(decoder->steps[i].data);
+        free(decoder->blocks[i].data);
+    }
+    free(decoder);
+}
+
+size_t decoder_scratch_nbytes(const struct decoder *decoder)
+{
+    return decoder->steps[0].nbytes + decoder->steps[1].nbytes + decoder->blocks[0].nbytes + decoder->blocks[1].nbytes;
+}
+
+struct ZSTD_DCtx_s *decoder_zstd(struct decoder *decoder)
+{
+    if (decoder->zstd == NULL)
+        decoder->zstd = ZSTD_createDCtx();
+    return decoder->zstd;
+}
+
+struct libdeflate_decompressor *decoder_deflate(struct decoder *decoder)
+{
+    if (decoder->deflate == NULL)
+        decoder->deflate = libdeflate_alloc_decompressor();
+    return decoder->deflate;
+}
+
+int codec_corrupt(struct codec_error *error, uint64_t reason)
+{
+    error->got = reason;
+    return -RINGIO_CORRUPT;
+}
+
+int codec_unsupported(struct codec_error *error, uint64_t reason)
+{
+    error->got = reason;
+    return -RINGIO_UNSUPPORTED;
+}
+
+int codec_no_memory(void)
+{
+    return -ENOMEM;
+}
+
+int codec_wrong_size(struct codec_error *error, uint64_t got, uint64_t expected)
+{
+    error->got = got;
+    error->expected = expected;
+    return -RINGIO_WRONG_SIZE;
+}
+
+int codec_check_size(const struct ringio_codec *codec, struct codec_error *error, uint64_t nbytes)
+{
+    int fits = codec->flags & RINGIO_CODEC_AT_MOST ? nbytes <= codec->decoded_nbytes : nbytes == codec->decoded_nbytes;
+    return fits ? 0 : codec_wrong_size(error, nbytes, codec->decoded_nbytes);
+}
+
+/* A step may write into the target if all that is left to do there can be done in place. */
+static int writes_target(const struct ringio_codec *codecs, uint32_t step, uint32_t step_count)
+{
+    for (uint32_t i = step + 1; i < step_count; i++) {
+        if (codecs[i].kind != RINGIO_CODEC_SWAP)
+            return 0;
+    }
+    return 1;
+}
+
+static int holds(const struct scratch *scratch, const uint8_t *at)
+{
+    uintptr_t from = (uintptr_t)scratch->data;
+    return from != 0 && (uintptr_t)at >= from && (uintptr_t)at <= from + scratch->nbytes;
+}
+
+static int bad_chain(struct codec_error *error)
+{
+    error->got = RINGIO_PLAN_CHAIN;
+    return -RINGIO_BAD_PLAN;
+}
+
+/* Runs step 'step'; on success '*data' goes from what it is given to what it gives. */
+static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, uint32_t step, uint32_t step_count,
+                    uint8_t *target, size_t target_nbytes, struct span *data, struct codec_error *error)
+{
+    const struct ringio_codec *codec = &codecs[step];
+    if (codec->kind == 0 || codec->kind >= sizeof decode_fns / sizeof *decode_fns)
+        return bad_chain(error);
+    uint8_t *output = target;
+    if (writes_target(codecs, step, step_count)) {
+        if (codec->decoded_nbytes != target_nbytes || codec->flags & RINGIO_CODEC_AT_MOST)
+            return bad_chain(error);
+    } else if (codec->kind == RINGIO_CODEC_CRC32C) {
+        output = NULL; /* only looks */
+    } else {
+        int data_is_in_first = holds(&decoder->steps[0], data->data);
+        struct scratch *scratch = &decoder->steps[data_is_in_first];
+        if (codec->decoded_nbytes > SIZE_MAX || (output = scratch_take(scratch, (size_t)codec->decoded_nbytes)) == NULL)
+            return codec_no_memory();
+    }
+    struct span decoded = {0};
+    int status = decode_fns[codec->kind](decoder, codec, *data, output, (size_t)codec->decoded_nbytes, &decoded, error);
+    *data = decoded;
+    return status;
+}
+
+int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
+                       struct span source, uint8_t *target, size_t target_nbytes, struct span *decoded,
+                       struct codec_error *error)
+{
+    *error = (struct codec_error){.step = UINT32_MAX};
+    if (source.nbytes > chain->encoded_nbytes_max) {
+        error->got = source.nbytes;
+        error->expected = chain->encoded_nbytes_max;
+        return -RINGIO_TOO_LARGE;
+    }
+    if (chain->codec_count == 0) {
+        *decoded = source;
+        return chain->decoded_nbytes == RINGIO_SAME_SIZE || source.nbytes == chain->decoded_nbytes
+                   ? 0
+                   : codec_wrong_size(error, source.nbytes, chain->decoded_nbytes);
+    }
+    if (chain->decoded_nbytes != target_nbytes)
+        return bad_chain(error);
+    struct span data = source;
+    int status = 0;
+    for (uint32_t i = 0; i < chain->codec_count && status == 0; i++) {
+        error->step = i;
+        status = run_step(decoder, codecs + chain->first_codec, i, chain->codec_count, target, target_nbytes, &data,
+                          error);
+    }
+    if (status == 0 && data.nbytes != target_nbytes)
+        status = codec_wrong_size(error, data.nbytes, target_nbytes);
+    if (status == 0) {
+        /* A last step that only looked may have left the bytes in scratch, which is not ours to hand out. */
+        uintptr_t at = (uintptr_t)data.data, from = (uintptr_t)source.data;
+        if (data.data != target && (at < from || at > from + source.nbytes)) {
+            if (data.nbytes > 0)
+                memcpy(target, data.data, data.nbytes);
+            data.data = target;
+        }
+        *decoded = data;
+    }
+    for (int i = 0; i < 2; i++) {
+        scratch_trim(&decoder->steps[i]);
+        scratch_trim(&decoder->blocks[i]);
+    }
+    return status;
+}
+
+int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *codecs, const uint8_t *source,
+                  uint64_t source_nbytes, uint8_t *target, uint64_t target_nbytes, struct ringio_failure *failure)
+{
+    struct codec_error error = {.step = UINT32_MAX};
+    int same_size = chain->decoded_nbytes == RINGIO_SAME_SIZE;
+    uint64_t decoded_nbytes = same_size ? source_nbytes : chain->decoded_nbytes;
+    struct span data = {source, (size_t)source_nbytes};
+    int status = 0;
+    if (decoded_nbytes > target_nbytes) {
+        error.got = RINGIO_PLAN_TARGET_BOX;
+        status = -RINGIO_BAD_PLAN;
+    } else {
+        struct decoder *decoder = decoder_new();
+        struct span decoded = {0};
+        status = decoder == NULL ? codec_no_memory()
+                                 : codec_decode_chain(decoder, chain, codecs, data, target, (size_t)decoded_nbytes,
+                                                      &decoded, &error);
+        if (status == 0 && decoded.data != target && decoded.nbytes > 0)
+            memcpy(target, decoded.data, decoded.nbytes);
+        decoder_free(decoder);
+    }
+    if (failure != NULL) {
+        *failure = (struct ringio_failure){
+            .status = status, .step = error.step, .got = error.got, .expected = error.expected};
+    }
+    return status;
+}

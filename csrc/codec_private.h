@@ -1,0 +1,56 @@
+/* codec_private.h: what the files codec*.c share and nobody else sees. */
+#ifndef RINGIO_CODEC_PRIVATE_H
+#define RINGIO_CODEC_PRIVATE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "codec.h"
+
+struct ZSTD_DCtx_s;
+struct libdeflate_decompressor;
+
+/* A buffer that grows and is kept. */
+struct scratch {
+    uint8_t *data;
+    size_t nbytes;
+};
+
+struct decoder {
+    struct ZSTD_DCtx_s *zstd;                /* made at first use */
+    struct libdeflate_decompressor *deflate; /* made at first use */
+    struct scratch steps[2];                 /* between the steps of a chain, in turns */
+    struct scratch blocks[2];                /* between the filters of a blosc block, in turns */
+};
+
+/* scratch_take() makes room for 'nbytes'; what was in it is lost.  NULL when out of memory. */
+uint8_t *scratch_take(struct scratch *scratch, size_t nbytes);
+
+/* The contexts of a decoder, made at first use; NULL when out of memory. */
+struct ZSTD_DCtx_s *decoder_zstd(struct decoder *decoder);
+struct libdeflate_decompressor *decoder_deflate(struct decoder *decoder);
+
+/* The failures that a codec can report: each fills in 'error' and gives the status to return. */
+int codec_corrupt(struct codec_error *error, uint64_t reason);
+int codec_unsupported(struct codec_error *error, uint64_t reason);
+int codec_no_memory(void);
+
+/* A decoded size of CODEC_MORE says "more than expected", where a codec stops before it knows how many. */
+#define CODEC_MORE UINT64_MAX
+int codec_wrong_size(struct codec_error *error, uint64_t got, uint64_t expected);
+
+/* codec_check_size() is 0 if 'codec' may give 'nbytes', else what codec_wrong_size() returns. */
+int codec_check_size(const struct ringio_codec *codec, struct codec_error *error, uint64_t nbytes);
+
+/* blosclz_decode() decodes one BloscLZ stream.  Returns how many bytes it wrote, 0 for damaged input. */
+size_t blosclz_decode(struct span source, uint8_t *target, size_t target_nbytes);
+
+/* codec_unshuffle() undoes a byte shuffle over 'nbytes', which may end with a part of an element. */
+void codec_unshuffle(size_t itemsize, const uint8_t *source, uint8_t *target, size_t nbytes);
+
+static inline uint32_t read_u32_le(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+#endif

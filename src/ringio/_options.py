@@ -1,0 +1,100 @@
+"""The options of a reader: checked, with their defaults, and as the C core takes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from . import _limits
+from ._core import ffi, lib
+from ._errors import BackendError
+from .planning import LOCAL_MAX_GAP_BYTES, LOCAL_MAX_REQUEST_BYTES
+
+BACKENDS: Final = {
+    "auto": lib.RINGIO_BACKEND_AUTO,
+    "io_uring": lib.RINGIO_BACKEND_URING,
+    "threads": lib.RINGIO_BACKEND_THREADS,
+    "memory": lib.RINGIO_BACKEND_MEMORY,
+}
+_ENVIRONMENT: Final = "RINGIO_BACKEND"
+_WORKERS_MAX: Final = 1024
+# Measured on NVMe: reads in flight beyond 128 in each worker bring nothing, and below some 64 the device idles.
+_QUEUE_DEPTH: Final = 128
+_QUEUE_DEPTH_MAX: Final = 4096
+# A worker needs at least one huge page of small buffers (2 MiB), and as much again for a large one.
+_MEMORY_MIN_BYTES: Final = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``Reader`` was given; None: the default, which is worked out on the machine where the reader is made."""
+
+    backend: str = "auto"
+    workers: int | None = None
+    queue_depth: int | None = None
+    max_gap_bytes: int | None = None
+    max_request_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    open_files: int | None = None
+    faults: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend {self.backend!r}, one of {', '.join(map(repr, BACKENDS))} is due")
+        _check("workers", self.workers, 1, _WORKERS_MAX)
+        _check("queue_depth", self.queue_depth, 1, _QUEUE_DEPTH_MAX)
+        _check("max_gap_bytes", self.max_gap_bytes, 0, 1 << 40)
+        _check("max_request_bytes", self.max_request_bytes, 1, 1 << 40)
+        _check("memory_limit_bytes", self.memory_limit_bytes, _MEMORY_MIN_BYTES, 1 << 60)
+        _check("open_files", self.open_files, 1, 1 << 20)
+
+    @property
+    def gap_bytes(self) -> int:
+        """``max_gap_bytes``, or its default."""
+        return LOCAL_MAX_GAP_BYTES if self.max_gap_bytes is None else self.max_gap_bytes
+
+    @property
+    def request_bytes(self) -> int:
+        """``max_request_bytes``, or its default."""
+        return LOCAL_MAX_REQUEST_BYTES if self.max_request_bytes is None else self.max_request_bytes
+
+    def struct(self) -> Any:
+        """``struct ringio_options *`` for this machine.
+
+        Raises:
+            BackendError: the environment variable RINGIO_BACKEND names no backend.
+        """
+        options = ffi.new("struct ringio_options *")
+        options.backend = self._backend()
+        options.worker_count = self.workers or min(_limits.worker_count(), _WORKERS_MAX)
+        options.queue_depth = self.queue_depth or _QUEUE_DEPTH
+        options.open_files = self.open_files or _limits.open_files()
+        options.memory_limit_bytes = self.memory_limit_bytes or max(_limits.memory_limit_bytes(), _MEMORY_MIN_BYTES)
+        for name, value in self.faults.items():
+            setattr(options.faults, name, value)
+        return options
+
+    def _backend(self) -> int:
+        name = self.backend
+        if name == "auto":
+            name = os.environ.get(_ENVIRONMENT) or "auto"
+            if name not in BACKENDS:
+                raise BackendError(f"{_ENVIRONMENT}={name}: one of {', '.join(BACKENDS)} is due")
+        backend: int = BACKENDS[name]
+        return backend
+
+
+def backend_name(kind: int) -> str:
+    """The name of a RINGIO_BACKEND_... number."""
+    return next(name for name, number in BACKENDS.items() if number == kind)
+
+
+def _check(name: str, value: object, low: int, high: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}, an integer is due")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}, {low} to {high} is due")

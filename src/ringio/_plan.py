@@ -1,0 +1,298 @@
+"""Plans: what to fetch, how to decode it, and where it goes. Pure data; nothing here opens a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import planning
+from ._core import ffi
+from ._errors import Failure, PlanError, error_from_failure
+from ._paths import encode_paths
+from ._placing import Placement, Records, check_ranges, compile_chains, group, place
+from ._ranges import Ranges, RangeTuple, as_ranges
+from ._records import CHAIN, CODEC, FILE, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TARGET, TASK
+from ._targets import byte_span, writable_array
+from ._tasks import Task, Tasks
+from .codecs import Chain, CompiledChain
+
+
+class Plan:
+    """Byte ranges to fetch, and for each decoded chunk which box of it goes where in the target.
+
+    ::
+
+        ranges = [("a.bin", 0, 100), ("a.bin", 100, 80)]        # two compressed chunks of 4 x 4
+        tasks = [
+            ringio.Task(0, chunk_shape=(4, 4), source_start=(0, 0), counts=(4, 4), target_start=(0, 0)),
+            ringio.Task(1, chunk_shape=(4, 4), source_start=(0, 0), counts=(4, 2), target_start=(0, 4)),
+        ]
+        plan = ringio.Plan(ranges, tasks, codecs=ringio.codecs.chain(["bytes", "zstd"]), dtype="<i2")
+        reader.execute(plan, np.empty((4, 6), "<i2"))
+
+    A range that several tasks name is fetched and decoded once. Near ranges are fetched by one request.
+
+    Args:
+        ranges: as ``read_ranges`` takes them; an offset counted from the end is refused, because a plan opens no file.
+        tasks: :class:`Tasks`, or single ones of :class:`Task`.
+        codecs: how the chunks are encoded; None: they are raw, in C order.
+        dtype: of the decoded chunks and of the target.
+        fill_value: what the places of missing chunks get; None: a missing chunk is an error.
+        missing_fills: a file that does not exist is a missing chunk, not a FileNotFoundError.
+        max_gap_bytes: read over gaps of up to so many bytes between two ranges.
+        max_request_bytes: one request fetches at most so much, or one range.
+
+    Raises:
+        PlanError: tasks and ranges that do not agree.
+        UnsupportedCodecError: a codec that cannot decode this dtype.
+    """
+
+    __slots__ = ("_records", "_step_names", "_placement", "_describe", "_keep", "target_count")
+
+    def __init__(
+        self,
+        ranges: Ranges | Iterable[RangeTuple],
+        tasks: Tasks | Iterable[Task],
+        *,
+        codecs: Chain | None = None,
+        dtype: DTypeLike,
+        fill_value: ArrayLike | None = None,
+        missing_fills: bool = False,
+        max_gap_bytes: int = planning.LOCAL_MAX_GAP_BYTES,
+        max_request_bytes: int = planning.LOCAL_MAX_REQUEST_BYTES,
+    ) -> None:
+        ranges = as_ranges(ranges)
+        tasks = tasks if isinstance(tasks, Tasks) else Tasks.from_tasks(tasks)
+        check_ranges(ranges, tasks)
+        item = np.dtype(dtype)
+        chains, chain_of_task = compile_chains(codecs, tasks, item)
+        pieces = group(ranges, tasks, chain_of_task)
+        requests, records, task_pieces = planning.coalesce(
+            pieces.files,
+            pieces.offsets,
+            pieces.nbytes,
+            pieces.first_projections,
+            chains=pieces.chains,
+            max_gap_bytes=max_gap_bytes,
+            max_request_bytes=max_request_bytes,
+            missing_fills=missing_fills,
+        )
+        self._placement: Placement | None = place(tasks, pieces.order, item, chains, chain_of_task, fill=fill_value is not None)
+        paths, path_offsets = encode_paths(ranges.paths)
+        self._set(
+            paths=paths,
+            files=_files(path_offsets, None),
+            requests=requests,
+            tasks=records,
+            projections=np.zeros(len(tasks), PROJECTION),
+            counts=np.ascontiguousarray(tasks.counts[pieces.order]),
+            layouts=np.zeros(0, LAYOUT),
+            chains=chains,
+            fill_values=b"" if fill_value is None else np.asarray(fill_value).astype(item).tobytes(),
+        )
+        first_tasks = pieces.order[pieces.first_projections[:-1].astype(np.int64)]
+        self._describe = lambda task: f"task {first_tasks[int(task_pieces[task])]}"
+        self.target_count = int(tasks.target_index.max(initial=0)) + 1
+
+    @classmethod
+    def from_records(
+        cls,
+        *,
+        paths: Sequence[str | bytes],
+        files: Records | None = None,
+        requests: Records,
+        tasks: Records,
+        projections: Records,
+        counts: NDArray[np.int64],
+        layouts: Records,
+        chains: Sequence[CompiledChain] = (),
+        fill_values: bytes = b"",
+        describe: Callable[[int], str] | None = None,
+        keep: object = None,
+    ) -> Plan:
+        """A plan from the core's own records, for front-ends that plan with :mod:`ringio.planning`.
+
+        Args:
+            paths: of the files.
+            files: FILE[n], one for each path, with the identities that they must have; ``path_offset`` is filled in
+                here. None: whatever is there.
+            requests: REQUEST[r].
+            tasks: TASK[t].
+            projections: PROJECTION[p]; their target offsets count from the lowest address of the target.
+            counts: int64[p, d].
+            layouts: LAYOUT[l].
+            chains: that the tasks name; none: one that leaves the bytes as they are.
+            fill_values: that the layouts point into.
+            describe: names the chunk of a task in an error, e.g. ``"chunk (3, 7) of '/data/a.zarr/temp'"``.
+            keep: anything that must live as long as the plan.
+
+        Raises:
+            PlanError: an array of another dtype or shape. What the records say is checked when they are used.
+        """
+        plan = cls.__new__(cls)
+        blob, path_offsets = encode_paths(paths)
+        plan._set(
+            paths=blob,
+            files=_files(path_offsets, files),
+            requests=_checked("requests", requests, REQUEST),
+            tasks=_checked("tasks", tasks, TASK),
+            projections=_checked("projections", projections, PROJECTION),
+            counts=counts,
+            layouts=_checked("layouts", layouts, LAYOUT),
+            chains=chains,
+            fill_values=fill_values,
+        )
+        plan._placement = None
+        plan._describe = describe
+        plan._keep = keep
+        plan.target_count = int(layouts["target"].max(initial=0)) + 1
+        return plan
+
+    def _set(self, *, chains: Sequence[CompiledChain], counts: NDArray[np.int64], **records: Any) -> None:
+        counts = np.ascontiguousarray(counts, np.int64)
+        if counts.ndim != 2 or counts.shape[1] > MAX_DIMS or len(counts) != len(records["projections"]):
+            raise PlanError(f"counts have shape {counts.shape}, there are {len(records['projections'])} projections")
+        chain_records, codec_records = _chain_records(chains)
+        self._records = _Records(counts=counts, chains=chain_records, codecs=codec_records, **records)
+        self._step_names = [chain.step_names for chain in chains] or [()]
+        self._keep = None
+
+    @property
+    def requests(self) -> Records:
+        """REQUEST[r]: the reads, in the order in which they are started."""
+        return self._records.requests
+
+    @property
+    def task_count(self) -> int:
+        """How many chunks are decoded."""
+        return len(self._records.tasks)
+
+    def bind(self, out: object) -> BoundPlan:
+        """The plan with its targets, as the C core takes it.
+
+        Args:
+            out: a writable array or buffer, or a list or tuple of them.
+
+        Raises:
+            PlanError: the targets do not fit the plan.
+            TypeError, ValueError: a target that cannot be written to.
+        """
+        outs = out if isinstance(out, list | tuple) else (out,)
+        arrays = [writable_array(one) for one in outs]
+        if len(arrays) < self.target_count:
+            raise PlanError(f"{len(arrays)} targets, the plan writes to {self.target_count}")
+        spans = [byte_span(array) for array in arrays]
+        records = self._records
+        if self._placement is not None:
+            projections, layouts = self._placement.resolve(arrays, [first for _, _, first in spans])
+            records = replace(records, projections=projections, layouts=layouts)
+        targets = np.array([(low, nbytes) for low, nbytes, _ in spans], TARGET)
+        return BoundPlan(self, records.struct(targets), (self, records, targets, arrays))
+
+    def error(self, failure: Failure) -> Exception:
+        """The exception for a failed task."""
+        records = self._records
+        if failure.task >= len(records.tasks) or failure.request >= len(records.requests):
+            return error_from_failure(failure, path="the plan", offset=0, length=None, step_names=(), chunk=None)
+        task, request = records.tasks[failure.task], records.requests[failure.request]
+        chain = int(task["chain"])
+        nbytes = int(task["source_nbytes"])
+        return error_from_failure(
+            failure,
+            path=records.path(int(request["file"])),
+            offset=int(request["offset"]) + int(task["source_offset"]),
+            length=None if nbytes == MAX_U64 else nbytes,
+            step_names=self._step_names[chain] if chain < len(self._step_names) else (),
+            chunk=None if self._describe is None else self._describe(int(failure.task)),
+        )
+
+    def __repr__(self) -> str:
+        return f"<ringio.Plan: {len(self._records.requests)} requests, {self.task_count} tasks>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoundPlan:
+    """A plan and its targets.
+
+    Attributes:
+        plan: the plan.
+        struct: ``struct ringio_plan *``.
+        keep: what owns the memory that it points to.
+    """
+
+    plan: Plan
+    struct: Any
+    keep: object
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Records:
+    paths: bytes
+    files: Records
+    requests: Records
+    tasks: Records
+    projections: Records
+    counts: NDArray[np.int64]
+    layouts: Records
+    chains: Records
+    codecs: Records
+    fill_values: bytes
+
+    def struct(self, targets: Records) -> Any:
+        plan = ffi.new("struct ringio_plan *")
+        plan.paths, plan.paths_nbytes = ffi.from_buffer(self.paths), len(self.paths)
+        plan.files, plan.file_count = ffi.from_buffer("struct ringio_file[]", self.files), len(self.files)
+        plan.requests = ffi.from_buffer("struct ringio_request[]", self.requests)
+        plan.request_count = len(self.requests)
+        plan.tasks, plan.task_count = ffi.from_buffer("struct ringio_task[]", self.tasks), len(self.tasks)
+        plan.projections = ffi.from_buffer("struct ringio_projection[]", self.projections)
+        plan.projection_count = len(self.projections)
+        plan.counts, plan.dim_count = ffi.from_buffer("int64_t[]", self.counts), self.counts.shape[1]
+        plan.chains, plan.chain_count = ffi.from_buffer("struct ringio_chain[]", self.chains), len(self.chains)
+        plan.codecs, plan.codec_count = ffi.from_buffer("struct ringio_codec[]", self.codecs), len(self.codecs)
+        plan.layouts, plan.layout_count = ffi.from_buffer("struct ringio_layout[]", self.layouts), len(self.layouts)
+        plan.fill_values = ffi.from_buffer("uint8_t[]", self.fill_values)
+        plan.fill_values_nbytes = len(self.fill_values)
+        plan.targets, plan.target_count = ffi.from_buffer("struct ringio_target[]", targets), len(targets)
+        return plan
+
+    def path(self, file: int) -> str:
+        if file == NO_FILE:
+            return "no file"
+        if file >= len(self.files):
+            return f"file {file}"
+        start = int(self.files["path_offset"][file])
+        return os.fsdecode(self.paths[start : self.paths.index(b"\0", start)])
+
+
+def _checked(name: str, records: Records, dtype: np.dtype[Any]) -> Records:
+    if records.dtype != dtype or records.ndim != 1:
+        raise PlanError(f"{name} have dtype {records.dtype} and {records.ndim} dimensions; ringio.planning has theirs")
+    return np.ascontiguousarray(records)
+
+
+def _files(path_offsets: NDArray[np.uint64], files: Records | None) -> Records:
+    if files is None:
+        files = np.zeros(len(path_offsets), FILE)
+    elif len(files) != len(path_offsets):
+        raise PlanError(f"{len(files)} files, but {len(path_offsets)} paths")
+    else:
+        files = _checked("files", files, FILE).copy()
+    files["path_offset"] = path_offsets
+    return files
+
+
+def _chain_records(chains: Sequence[CompiledChain]) -> tuple[Records, Records]:
+    if not chains:
+        return np.array([(MAX_U64, MAX_U64, 0, 0)], CHAIN), np.zeros(0, CODEC)
+    first = 0
+    rows = []
+    for chain in chains:
+        rows.append((chain.decoded_nbytes, chain.encoded_nbytes_max, first, len(chain.records)))
+        first += len(chain.records)
+    return np.array(rows, CHAIN), np.concatenate([chain.records for chain in chains])

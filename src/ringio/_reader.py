@@ -1,0 +1,314 @@
+"""The reader: what users hold, and the shared one that the module's functions use."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+
+from . import _batch, _execute
+from ._buffers import Buffers
+from ._core import ffi, lib
+from ._errors import BackendError, Failure
+from ._handle import Handle
+from ._options import Options, backend_name
+from ._plan import BoundPlan, Plan
+from ._progress import Progress, make_watcher
+from ._ranges import Ranges, RangeTuple, as_ranges
+from ._statistics import Statistics
+from ._targets import flat_bytes
+
+OnError: TypeAlias = Literal["raise", "return"]
+
+
+class Reader:
+    """Reads byte ranges in batches, and executes plans, on all cores.
+
+    A reader keeps its worker threads, rings, buffers and open files from one batch to the next, so make one and keep it;
+    most programs need none but the shared one behind the functions of this module. Its threads start with the first batch.
+
+    One reader may be used by many Python threads at once. After ``fork()`` a child may go on using it: it gets threads
+    and rings of its own at first use. It pickles as its configuration.
+
+    Args:
+        backend: "auto", "io_uring", "threads" or "memory" (whole files are read into memory and kept: for tests). "auto"
+            takes what the environment variable RINGIO_BACKEND says, or else io_uring where the kernel lets it, or else
+            threads; :attr:`backend_reason` says why.
+        workers: threads that read and decode; None: one for each core that this process may use (affinity, cgroup quota).
+        queue_depth: most requests in flight in one worker; None: 128.
+        direct: reads past the page cache; not available yet.
+        max_gap_bytes: two ranges no further apart than this are read by one request; None: 4096.
+        max_request_bytes: requests grow no further than this by merging; None: 262144.
+        memory_limit_bytes: most bytes of buffers, all workers together; the results are not counted. None: a quarter of
+            the memory that this process may use.
+        open_files: most files kept open; None: 512, or a quarter of RLIMIT_NOFILE.
+        store_options: of remote stores; not available yet.
+
+    Attributes:
+        backend: "io_uring", "threads" or "memory".
+        backend_reason: why that one, in words.
+        workers: how many worker threads it uses.
+        memory_limit_bytes: most bytes of buffers.
+
+    Raises:
+        BackendError: a backend asked for by name cannot be had here, or an option is not available yet.
+        TypeError, ValueError: an option that makes no sense.
+    """
+
+    def __init__(
+        self,
+        backend: str = "auto",
+        *,
+        workers: int | None = None,
+        queue_depth: int | None = None,
+        direct: bool = False,
+        max_gap_bytes: int | None = None,
+        max_request_bytes: int | None = None,
+        memory_limit_bytes: int | None = None,
+        open_files: int | None = None,
+        store_options: Mapping[str, object] | None = None,
+    ) -> None:
+        if direct:
+            raise BackendError("direct=True is not available yet: files are read through the page cache")
+        if store_options:
+            raise BackendError("store_options is not available yet: only local files can be read")
+        self._start(
+            Options(
+                backend,
+                workers,
+                queue_depth,
+                max_gap_bytes,
+                max_request_bytes,
+                memory_limit_bytes,
+                open_files,
+            )
+        )
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """A reader with options that are checked already: what unpickling and ``ringio.testing`` call."""
+        reader = cls.__new__(cls)
+        reader._start(options)
+        return reader
+
+    def _start(self, options: Options) -> None:
+        struct = options.struct()
+        handle = Handle(struct)
+        with handle.use() as pointer:
+            kind = lib.ringio_reader_backend(pointer)
+            self.backend_reason: str = ffi.string(lib.ringio_reader_reason(pointer)).decode(errors="replace")
+        if kind == 0:
+            handle.close()
+            raise BackendError(self.backend_reason)
+        self.backend = backend_name(kind)
+        self.workers = int(struct.worker_count)
+        self.memory_limit_bytes = int(struct.memory_limit_bytes)
+        self._options = options
+        self._handle = handle
+        # Not at exit: _handle closes all readers then, and knows that daemon threads may still be in one.
+        weakref.finalize(self, handle.close).atexit = False
+
+    @property
+    def max_gap_bytes(self) -> int:
+        """Two ranges no further apart than this are read by one request."""
+        return self._options.gap_bytes
+
+    @property
+    def max_request_bytes(self) -> int:
+        """Requests grow no further than this by merging."""
+        return self._options.request_bytes
+
+    @property
+    def closed(self) -> bool:
+        """Whether the reader was closed."""
+        return self._handle.closed
+
+    def read_ranges(
+        self,
+        ranges: Ranges | Iterable[RangeTuple],
+        *,
+        out: object = None,
+        on_error: OnError = "raise",
+        allow_short: bool = False,
+        progress: Progress = None,
+    ) -> Buffers:
+        """Read byte ranges of local files, in one batch.
+
+        Args:
+            ranges: tuples (path, offset, length), or :class:`Ranges`. Length None reads to the end of the file, a
+                negative offset counts back from it, length 0 gives an empty buffer and costs no I/O. Ranges may repeat,
+                overlap, and come in any order.
+            out: where the bytes go, back to back, in the order of the ranges: any writable contiguous buffer of exactly
+                their size (numpy array, bytearray, shared memory, torch CPU tensor). None: new memory.
+            on_error: "raise" the error of the first range that failed, or "return" each error in the place of its buffer.
+            allow_short: give what is there of a range that reaches outside its file, instead of an error.
+            progress: True for a progress bar, or a function that is called with (bytes done, bytes in all).
+
+        Returns:
+            The buffers, in the order asked.
+
+        Raises:
+            RangeError: a range that is not wholly inside its file; the message has the file's size.
+            FileNotFoundError, PermissionError, IsADirectoryError, OSError: as the system says, with ``filename``.
+            FileChangedError: a file was written to or replaced while it was read, twice.
+            BackendError: a URL whose scheme is not supported.
+            TypeError, ValueError: arguments that make no sense; ``out`` of the wrong size.
+        """
+        _check_on_error(on_error)
+        ranges = as_ranges(ranges)
+        for attempt in (1, 2):
+            batch = _batch.resolve(ranges, allow_short=allow_short)
+            if batch.errors and on_error == "raise":
+                raise _batch.first_error(batch.errors, len(ranges))
+            planned = _batch.make_plan(
+                batch,
+                max_gap_bytes=self.max_gap_bytes,
+                max_request_bytes=self.max_request_bytes,
+                keep_places=out is not None,
+            )
+            nbytes = int(planned.ends[-1]) if len(ranges) else 0
+            data = np.empty(nbytes, np.uint8) if out is None else flat_bytes(out, nbytes)
+            failures = self._run(planned.plan.bind(data), progress) if planned.plan.task_count else []
+            if attempt == 2 or not _batch.is_stale(failures):
+                break
+        errors = _batch.range_errors(planned, batch, failures)
+        if errors and on_error == "raise":
+            raise _batch.first_error(errors, len(ranges))
+        return Buffers(data, planned.starts, planned.ends, errors)
+
+    def execute(
+        self,
+        plan: Plan,
+        out: object | Sequence[object],
+        *,
+        on_error: OnError = "raise",
+        progress: Progress = None,
+    ) -> Any:
+        """Fetch, decode and place everything in a plan.
+
+        Args:
+            plan: what to do.
+            out: the target: an array of any strides, or another writable buffer; a list or tuple of them where the plan
+                has several.
+            on_error: "raise" the error of the first task that failed, or "return" them all. Other tasks are done all the
+                same; the places of failed ones are left as they were, or hold part of their bytes.
+            progress: True for a progress bar, or a function that is called with (bytes done, bytes in all).
+
+        Returns:
+            ``out``; with ``on_error="return"`` a list of (task index, exception) in ascending order.
+
+        Raises:
+            DecodeError: encoded bytes that are damaged or are not what the plan says.
+            PlanError: a plan that contradicts itself or does not fit ``out``.
+            FileChangedError: a file is not the one that the plan was made for.
+            Others as :meth:`read_ranges`.
+        """
+        _check_on_error(on_error)
+        failures = self._run(plan.bind(out), progress)
+        if on_error == "return":
+            return [(int(failure.task), plan.error(failure)) for failure in failures]
+        if failures:
+            error = plan.error(failures[0])
+            if len(failures) > 1:
+                error.add_note(f"and {len(failures) - 1} more of {plan.task_count} tasks failed")
+            raise error
+        return out
+
+    def _run(self, bound: BoundPlan, progress: Progress) -> list[Failure]:
+        watcher = make_watcher(progress, bound.plan.requests)
+        with self._handle.use() as pointer:
+            failures = _execute.run(pointer, bound.struct, bound.keep, watcher)
+        if watcher is not None:
+            watcher.finish()
+        return failures
+
+    def statistics(self) -> Statistics:
+        """What the reader has done so far."""
+        record = ffi.new("struct ringio_statistics *")
+        with self._handle.use() as pointer:
+            lib.ringio_reader_statistics(pointer, record)
+        return Statistics(**{field.name: getattr(record, field.name) for field in fields(Statistics)})
+
+    def close(self) -> None:
+        """Wait for batches of other threads, stop the workers, close the files. Closing twice is fine."""
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self is _shared.reader:
+            return default_reader, ()
+        return type(self).from_options, (replace(self._options, faults=dict(self._options.faults)),)
+
+    def __repr__(self) -> str:
+        state = ", closed" if self.closed else ""
+        return f"<ringio.Reader: {self.backend}, {self.workers} workers{state}>"
+
+
+class _Shared:
+    def __init__(self) -> None:
+        self.reader: Reader | None = None
+        self.lock = threading.Lock()
+
+
+_shared = _Shared()
+
+
+def default_reader() -> Reader:
+    """The reader that the functions of this module and ``ringio_zarr`` share; made at first use.
+
+    It pickles as what it is: in another process it is the default reader there.
+    """
+    reader = _shared.reader
+    if reader is not None and not reader.closed:
+        return reader
+    with _shared.lock:
+        if _shared.reader is None or _shared.reader.closed:
+            _shared.reader = Reader()
+        return _shared.reader
+
+
+def _after_fork_in_child() -> None:
+    _shared.lock = threading.Lock()  # a thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def read_ranges(
+    ranges: Ranges | Iterable[RangeTuple],
+    *,
+    out: object = None,
+    on_error: OnError = "raise",
+    allow_short: bool = False,
+    progress: Progress = None,
+    reader: Reader | None = None,
+) -> Buffers:
+    """Read byte ranges of local files, in one batch: :meth:`Reader.read_ranges` of the shared reader, or of ``reader``.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "letters")
+    >>> _ = path.write_bytes(b"abcdefgh")
+    >>> [bytes(buffer) for buffer in read_ranges([(path, 0, 2), (path, 4, 3), (path, -1, None)])]
+    [b'ab', b'efg', b'h']
+    """
+    return (reader or default_reader()).read_ranges(
+        ranges, out=out, on_error=on_error, allow_short=allow_short, progress=progress
+    )
+
+
+def _check_on_error(on_error: str) -> None:
+    if on_error not in ("raise", "return"):
+        raise ValueError(f"on_error is {on_error!r}; 'raise' or 'return' is due")

@@ -1,0 +1,57 @@
+"""What a reader has done so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+# The most at one time, not a sum.
+_PEAKS: Final = ("peak_in_flight", "peak_buffer_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counters of a reader since it was made. The difference of two is what happened in between.
+
+    Attributes:
+        requests: reads that were done.
+        tasks: chunks, or pieces of ranges, that were decoded and put in their places.
+        projections: boxes that were put in their places.
+        bytes_read: bytes that the requests fetched, gaps included.
+        bytes_asked: encoded bytes of all tasks; more than ``bytes_read`` where ranges overlap.
+        bytes_decoded: what they decoded to.
+        coalesced_requests: requests that served more than one task.
+        retries: reads that were submitted again: short, EAGAIN, EINTR.
+        opens: files opened.
+        stats_calls: stat(2) calls that checked whether an open file is still the one at its path.
+        inline_jobs: small batches that the calling thread did itself.
+        wait_ns: time that workers waited for reads, all workers together.
+        decode_ns: time that they decoded and placed, all workers together.
+        peak_in_flight: most requests in flight in one worker at one time.
+        peak_buffer_bytes: most bytes of buffers at one time, all workers together.
+    """
+
+    requests: int
+    tasks: int
+    projections: int
+    bytes_read: int
+    bytes_asked: int
+    bytes_decoded: int
+    coalesced_requests: int
+    retries: int
+    opens: int
+    stats_calls: int
+    inline_jobs: int
+    wait_ns: int
+    decode_ns: int
+    peak_in_flight: int
+    peak_buffer_bytes: int
+
+    def __sub__(self, earlier: Statistics) -> Statistics:
+        """What happened since ``earlier``; the peaks are those since the reader was made."""
+        return Statistics(
+            **{
+                field.name: getattr(self, field.name) - (0 if field.name in _PEAKS else getattr(earlier, field.name))
+                for field in fields(self)
+            }
+        )

@@ -1,0 +1,71 @@
+"""Readers that fail on purpose, from a seed, for tests of code that reads.
+
+>>> reader = faulty_reader("memory", seed=1, eio=1)  # every read fails
+>>> reader.read_ranges([("setup.py", 0, 1)], on_error="return").errors.keys()
+dict_keys([0])
+"""
+
+from __future__ import annotations
+
+from ._options import Options
+from ._reader import Reader
+
+__all__ = ["faulty_reader"]
+
+
+def faulty_reader(
+    backend: str = "auto",
+    *,
+    seed: int,
+    short: int = 0,
+    zero: int = 0,
+    eio: int = 0,
+    eintr: int = 0,
+    eagain: int = 0,
+    late: int = 0,
+    submit: int = 0,
+    init_status: int = 0,
+    workers: int | None = None,
+    queue_depth: int | None = None,
+    memory_limit_bytes: int | None = None,
+) -> Reader:
+    """A reader whose reads go wrong now and then.
+
+    Every rate is "one in so many", 0 never. What a reader can recover from (``short``, ``zero``, ``eintr``, ``eagain``,
+    ``late``, ``submit``) must not be seen in the bytes; ``eio`` must be seen as an OSError and nothing else. The same seed
+    gives the same faults to the same requests in one worker.
+
+    Args:
+        backend: "auto", "io_uring", "threads" or "memory".
+        seed: of the random numbers.
+        short: reads that give fewer bytes than asked; the rest of the buffer is poisoned.
+        zero: reads that give nothing, once, as at the end of a file.
+        eio: reads that fail with EIO.
+        eintr: reads that fail with EINTR.
+        eagain: reads that fail with EAGAIN.
+        late: completions that are held back, so that they come in another order.
+        submit: submissions that are refused with EBUSY, once.
+        init_status: the backend cannot be made at all: this errno.
+        workers: see :class:`ringio.Reader`.
+        queue_depth: see :class:`ringio.Reader`.
+        memory_limit_bytes: see :class:`ringio.Reader`.
+    """
+    return Reader.from_options(
+        Options(
+            backend,
+            workers=workers,
+            queue_depth=queue_depth,
+            memory_limit_bytes=memory_limit_bytes,
+            faults={
+                "seed": seed,
+                "short_rate": short,
+                "zero_rate": zero,
+                "eio_rate": eio,
+                "eintr_rate": eintr,
+                "eagain_rate": eagain,
+                "late_rate": late,
+                "submit_rate": submit,
+                "init_status": init_status,
+            },
+        )
+    )

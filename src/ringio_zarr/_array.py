@@ -1,0 +1,263 @@
+"""Arrays: attributes, indexing, crops, batches of selections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._chain import build_pipeline
+from ._grid import grid_shape
+from ._metadata import ArrayMetadata
+from ._node import Node, Options
+from ._planner import Boxes, Planner, Progress
+from ._result import check_out, first_offset
+from ._selection import Box, normalise_basic, normalise_crop_shape, normalise_crops
+from ._store import LocalStore
+
+
+class Array(Node):
+    """A Zarr array, read-only; made by :func:`ringio_zarr.open`.
+
+    Reads go to the files each time: nothing but shard indexes and open files is remembered. Any number of threads may
+    read at once. It pickles as its place, so child processes and data-loader workers can have it.
+
+    Example:
+        >>> import numpy as np, ringio_zarr
+        >>> a = ringio_zarr.open("temperature.zarr")  # doctest: +SKIP
+        >>> a[0, 100:228, ::2].shape  # doctest: +SKIP
+        (128, 640)
+        >>> a.read_crops(np.array([[0, 0, 0], [3, 64, 64]]), (1, 128, 128)).shape  # doctest: +SKIP
+        (2, 1, 128, 128)
+    """
+
+    __slots__ = ("_location", "_metadata", "_planner", "_shape", "_steps", "dtype")
+
+    metadata_type = ArrayMetadata
+    dtype: np.dtype[Any]
+
+    def __init__(self, store: LocalStore, path: str, metadata: ArrayMetadata, options: Options) -> None:
+        super().__init__(store, path, metadata, options)
+        self._metadata = metadata
+        self._location = self.location
+        self._planner = Planner(metadata, build_pipeline(metadata), self._location, options.cache)
+        self._shape = metadata.shape
+        self._steps = np.ones((1, metadata.ndim), np.int64)
+        self.dtype = metadata.dtype
+
+    # ---------------------------------------------------------------------------------------------------- attributes
+
+    @property
+    def metadata(self) -> ArrayMetadata:
+        """The metadata document, checked."""
+        return self._metadata
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Elements along each dimension."""
+        return self._shape
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions there are."""
+        return len(self._shape)
+
+    @property
+    def size(self) -> int:
+        """How many elements there are."""
+        return prod(self._shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Elements of a chunk along each dimension; of an inner chunk where there are shards."""
+        return self._metadata.chunks
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """Elements of a shard along each dimension; None where there are none."""
+        return self._metadata.shards
+
+    @property
+    def cdata_shape(self) -> tuple[int, ...]:
+        """How many chunks (inner chunks where there are shards) there are along each dimension."""
+        return grid_shape(self._shape, self.chunks)
+
+    @property
+    def nchunks(self) -> int:
+        """How many chunks (inner chunks where there are shards) there are."""
+        return prod(self.cdata_shape)
+
+    @property
+    def fill_value(self) -> Any:
+        """What missing chunks are full of, a numpy scalar; None where v2 says null, which reads as zeros."""
+        return self._metadata.fill_value
+
+    @property
+    def order(self) -> str:
+        """The order of elements in the chunks of v2, "C" or "F"; v3 says "C"."""
+        return self._metadata.order
+
+    @property
+    def dimension_names(self) -> tuple[str | None, ...] | None:
+        """A name, or None, for each dimension; None where the document has no names."""
+        return self._metadata.dimension_names
+
+    def __len__(self) -> int:
+        if not self._shape:
+            raise TypeError("len() of an array without dimensions")
+        return self._shape[0]
+
+    def __repr__(self) -> str:
+        shards = f" shards={self.shards}" if self.shards else ""
+        return (
+            f"<ringio_zarr.Array {self._location!r} shape={self._shape} dtype={self.dtype.str} "
+            f"chunks={self.chunks}{shards}>"
+        )
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    def __getitem__(self, selection: Any) -> Any:
+        """The elements of a selection: integers, slices with steps of either sign, an ellipsis, as in numpy.
+
+        Args:
+            selection: what stands between the brackets.
+
+        Returns:
+            A new array in C order; where no dimension is left, a scalar, or for plain integers (``a[0, 0]``) an array
+            without dimensions, as zarr-python has it.
+
+        Raises:
+            IndexError: out of bounds, too many indices, or something that is neither integer nor slice.
+            ringio.DecodeError, OSError: a chunk cannot be read; the message names array, chunk, file and offset.
+        """
+        box = normalise_basic(selection, self._shape, self._location)
+        result = self._read_box(box)
+        return result if box.shape or self._is_plain(selection) else result[()]
+
+    def get_basic_selection(self, selection: Any = ..., *, out: Any = None) -> Any:
+        """The same, with a place for the result.
+
+        Args:
+            selection: what would stand between the brackets.
+            out: a writable array of any strides with the shape and dtype of the result, or a buffer like that.
+
+        Returns:
+            ``out``, or without it a new array, or a scalar where no dimension is left.
+
+        Raises:
+            TypeError, ValueError: ``out`` is not as it should be.
+        """
+        box = normalise_basic(selection, self._shape, self._location)
+        if out is not None:
+            self._read_box(box, check_out(out, box.shape, self.dtype))
+            return out
+        result = self._read_box(box)
+        return result if box.shape else result[()]
+
+    def read_many(
+        self, selections: Iterable[Any], out: Sequence[Any] | None = None, progress: Progress = None
+    ) -> list[Any]:
+        """Many selections in one batch: every chunk is read and decoded once, however many of them want it.
+
+        Args:
+            selections: each as it would stand between the brackets.
+            out: as many writable arrays, each with the shape and dtype of its result.
+            progress: True for a progress bar, or a function of (bytes done, bytes in all).
+
+        Returns:
+            The results in the order of the selections, each as ``a[selection]`` gives it; or the items of ``out``.
+
+        Raises:
+            IndexError, TypeError, ValueError: as ``a[selection]``, and as ``get_basic_selection`` for ``out``.
+        """
+        wanted = list(selections)
+        boxes = [normalise_basic(selection, self._shape, self._location) for selection in wanted]
+        if out is None:
+            results = [np.empty(box.shape, self.dtype) for box in boxes]
+        elif len(out) != len(boxes):
+            raise ValueError(f"out has {len(out)} arrays for {len(boxes)} selections")
+        else:
+            results = [
+                check_out(item, box.shape, self.dtype, f"out[{number}]")
+                for number, (item, box) in enumerate(zip(out, boxes, strict=True))
+            ]
+        filled = [number for number, box in enumerate(boxes) if 0 not in box.counts]
+        if filled:
+            targets = [results[number] for number in filled]
+            firsts = [first_offset(target) for target in targets]
+            plan_boxes = self._planner.boxes([boxes[number] for number in filled], targets, firsts)
+            self._planner.read(plan_boxes, targets, self._options.get_reader(), progress)
+        if out is not None:
+            return list(out)
+        return [
+            result if box.shape or self._is_plain(selection) else result[()]
+            for result, box, selection in zip(results, boxes, wanted, strict=True)
+        ]
+
+    def read_crops(
+        self, starts: npt.ArrayLike, shape: Sequence[int], out: Any = None, progress: Progress = None
+    ) -> npt.NDArray[Any]:
+        """Many boxes of one shape in one batch: every chunk is read and decoded once, however many of them want it.
+
+        Args:
+            starts: integers, shape (n, ndim): crop ``i`` is ``a[starts[i] : starts[i] + shape]`` in every dimension.
+            shape: of each crop, in elements.
+            out: a writable array of shape (n, *shape) and the array's dtype, of any strides, or a buffer like that.
+            progress: True for a progress bar, or a function of (bytes done, bytes in all).
+
+        Returns:
+            An array of shape (n, *shape); ``out`` where that is given.
+
+        Raises:
+            IndexError: a crop is not wholly inside the array; the message names the first one.
+            TypeError, ValueError: ``starts``, ``shape`` or ``out`` are not as they should be.
+            ringio.DecodeError, OSError: a chunk cannot be read; the message names array, chunk, file and offset.
+        """
+        crop_shape = normalise_crop_shape(shape, self.ndim)
+        rows = normalise_crops(starts, crop_shape, self._shape, self._location)
+        count = len(rows)
+        if out is None:
+            result: npt.NDArray[Any] = np.empty((count, *crop_shape), self.dtype)
+        else:
+            result = check_out(out, (count, *crop_shape), self.dtype)
+        if result.size:
+            first = first_offset(result)
+            boxes = Boxes(
+                starts=rows,
+                counts=np.array([crop_shape], np.int64).reshape(1, -1),
+                steps=self._steps,
+                target_offsets=first + result.strides[0] * np.arange(count),
+                layouts=self._planner.layouts([result.strides[1:]], []),
+            )
+            self._planner.read(boxes, result, self._options.get_reader(), progress)
+        return result if out is None else out
+
+    def __iter__(self) -> Iterator[Any]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("the elements of a Zarr array are in files: there is no way to have them without a copy")
+        result = self._read_box(normalise_basic(..., self._shape, self._location))
+        return result if dtype is None else result.astype(dtype, copy=False)
+
+    def _read_box(self, box: Box, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        result: npt.NDArray[Any] = np.empty(box.shape, self.dtype) if out is None else out
+        if 0 not in box.counts:
+            boxes = self._planner.boxes([box], [result], [0 if out is None else first_offset(result)])
+            self._planner.read(boxes, result, self._options.get_reader())
+        return result
+
+    def _is_plain(self, selection: Any) -> bool:
+        """Whether a selection is made of plain integers alone, for which zarr-python gives an array, not a scalar."""
+        items = selection if isinstance(selection, tuple) else (selection,)
+        return bool(items) and all(isinstance(item, int) for item in items)

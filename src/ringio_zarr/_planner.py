@@ -1,0 +1,242 @@
+"""From boxes of an array to one plan: boxes × chunk grid × where the chunks lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ringio import FileChangedError, Plan, Reader, planning
+
+from ._cache import ShardIndexCache
+from ._chain import Pipeline
+from ._grid import c_strides, grid_shape
+from ._locate import FilePerChunk, Located, Locator, ShardLocator
+from ._metadata import ArrayMetadata
+from ._selection import Box
+from ._store import ChunkFiles
+
+Progress: TypeAlias = bool | Callable[[int, int], object] | None
+
+# How often a batch is begun again because a shard was replaced while it ran. Who rewrites shards all the time gets the
+# error: there is no state of the array that could be read.
+_RETRIES: Final = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxes:
+    """Boxes of an array and their places in targets.
+
+    Attributes:
+        starts: first elements, int64[n, ndim].
+        counts: elements along each dimension, int64[n, ndim], or int64[1, ndim] where all have the same.
+        steps: between elements, int64[n, ndim] or int64[1, ndim].
+        target_offsets: bytes from the lowest address of its target to where each box's first element goes, int64[n].
+        layouts: LAYOUT[k].
+        box_layouts: the layout of each box, u64[n]; None: all have the first.
+    """
+
+    starts: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    target_offsets: npt.NDArray[np.int64]
+    layouts: npt.NDArray[np.void]
+    box_layouts: npt.NDArray[np.uint64] | None = None
+
+
+class ChunkNumbers:
+    """The ids of an array's innermost chunks: those of one shard are consecutive, in the order of the shard's index.
+
+    Args:
+        metadata: of the array.
+        pipeline: of the same array.
+    """
+
+    __slots__ = ("_levels", "grid", "outer_shape")
+
+    def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline) -> None:
+        counts = [level.entry_count for level in pipeline.levels]
+        self.outer_shape = grid_shape(metadata.shape, metadata.chunk_shape)
+        shapes = [metadata.chunk_shape, *(level.chunk_shape for level in pipeline.levels)]
+        factors = [[outer // inner for outer, inner in zip(shape, shapes[-1], strict=True)] for shape in shapes]
+        id_strides = [c_strides(self.outer_shape, prod(counts))]
+        id_strides += [
+            tuple(stride * prod(counts[depth + 1 :]) for stride in level.id_strides)
+            for depth, level in enumerate(pipeline.levels)
+        ]
+        self.grid = planning.Grid(pipeline.chunk_shape, pipeline.chunk_strides, factors, id_strides)
+        grid_shapes = [self.outer_shape, *(level.grid_shape for level in pipeline.levels)]
+        self._levels = list(zip(grid_shapes, id_strides, strict=True))  # the way back from an id
+
+    def coordinates(self, chunk_id: int) -> tuple[int, ...]:
+        """Where in the grid of innermost chunks a chunk is."""
+        coordinates = [0] * len(self.outer_shape)
+        for shape, strides in self._levels:
+            for dimension, (length, stride) in enumerate(zip(shape, strides, strict=True)):
+                coordinates[dimension] = coordinates[dimension] * length + chunk_id // stride % length
+        return tuple(coordinates)
+
+
+class Planner:
+    """All about one array that is worked out once, and the way from boxes to the elements in them.
+
+    Args:
+        metadata: of the array.
+        pipeline: of the same array.
+        directory: where its chunks are.
+        cache: keeps shard indexes.
+    """
+
+    __slots__ = ("_chains", "_directory", "_fill_data", "_layout", "_locator", "_numbers", "_source_strides")
+
+    def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline, directory: str, cache: ShardIndexCache) -> None:
+        self._numbers = ChunkNumbers(metadata, pipeline)
+        self._directory = directory
+        self._chains = [pipeline.compiled]
+        self._fill_data = metadata.fill_data
+        files = ChunkFiles(directory, metadata.chunk_keys, self._numbers.outer_shape)
+        self._locator: Locator = (
+            ShardLocator(files, pipeline, cache, self._describe) if pipeline.levels else FilePerChunk(files)
+        )
+        self._source_strides = pipeline.chunk_strides
+        self._layout = planning.layout(
+            source_strides=pipeline.chunk_strides,
+            target_strides=(0,) * metadata.ndim,
+            itemsize=metadata.dtype.itemsize,
+            fill_offset=0,
+        )
+
+    def layouts(self, target_strides: Sequence[Sequence[int]], steps: Sequence[Sequence[int]]) -> npt.NDArray[np.void]:
+        """Layouts for targets number 0, 1, …, given their strides, and the steps of the boxes, per array dimension."""
+        count = len(target_strides)
+        if count == 1:
+            layouts = self._layout.copy()
+        else:
+            layouts = np.repeat(self._layout, count)
+            layouts["target"] = np.arange(count)
+        if dim_count := len(self._source_strides):
+            layouts["target_strides"][:, :dim_count] = target_strides
+            for number, row in enumerate(steps):
+                if any(step != 1 for step in row):
+                    layouts["source_strides"][number, :dim_count] = self._stepped_strides(row)
+        return layouts
+
+    def _stepped_strides(self, steps: Sequence[int]) -> list[int]:
+        # With a step as long as a chunk there is one element in each, and no next one; the product might overflow.
+        lengths = self._numbers.grid.chunk_shape
+        return [
+            stride * step if step < length else 0
+            for stride, step, length in zip(self._source_strides, steps, lengths, strict=True)
+        ]
+
+    def boxes(self, boxes: Sequence[Box], targets: Sequence[npt.NDArray[Any]], firsts: Sequence[int]) -> Boxes:
+        """Boxes with a target each, whose first element is ``firsts`` bytes above its lowest address."""
+        strides = [target.strides for target in targets]
+        table = np.array([(box.starts, box.counts, box.steps) for box in boxes], np.int64)
+        table = table.reshape(len(boxes), 3, -1).transpose(1, 0, 2)
+        offsets = [box.target_offset(row) + first for box, row, first in zip(boxes, strides, firsts, strict=True)]
+        return Boxes(
+            starts=table[0],
+            counts=table[1],
+            steps=table[2],
+            target_offsets=np.array(offsets, np.int64),
+            layouts=self.layouts(
+                [box.target_strides(row) for box, row in zip(boxes, strides, strict=True)], [box.steps for box in boxes]
+            ),
+            box_layouts=np.arange(len(boxes), dtype=np.uint64) if len(boxes) > 1 else None,
+        )
+
+    def read(self, boxes: Boxes, targets: Any, reader: Reader, progress: Progress = None) -> None:
+        """Read boxes into their targets.
+
+        Everything that can be read is, whatever else cannot.
+
+        Args:
+            boxes: inside the array.
+            targets: one array, or a sequence of them.
+            reader: does it.
+            progress: as in ``Reader.execute``.
+
+        Raises:
+            OSError, ringio.RingioError: the first thing that went wrong; it names array, chunk, file and offset.
+        """
+        found = self._numbers.grid.intersect(
+            boxes.starts, boxes.counts, boxes.steps, boxes.layouts, boxes.target_offsets, boxes.box_layouts
+        )
+        if not len(found.chunk_ids):
+            return
+        for attempt in range(_RETRIES + 1):
+            try:
+                self._read_chunks(found, boxes.layouts, targets, reader, progress)
+            except (FileChangedError, FileNotFoundError):
+                if attempt == _RETRIES:
+                    raise
+            else:
+                return
+
+    def _read_chunks(
+        self,
+        found: planning.Intersection,
+        layouts: npt.NDArray[np.void],
+        targets: Any,
+        reader: Reader,
+        progress: Progress,
+    ) -> None:
+        located = self._locator.locate(found.chunk_ids, reader)
+        if located.bad is not None:
+            found, located = _drop_bad(found, located)
+        ids = found.chunk_ids
+        requests, tasks, pieces = planning.coalesce(
+            located.file_numbers,
+            located.offsets,
+            located.nbytes,
+            found.first_projections,
+            max_gap_bytes=reader.max_gap_bytes,
+            max_request_bytes=reader.max_request_bytes,
+            missing_fills=located.missing_fills,
+        )
+        plan = Plan.from_records(
+            paths=located.paths,
+            files=located.files,
+            requests=requests,
+            tasks=tasks,
+            projections=found.projections,
+            counts=found.counts,
+            layouts=layouts,
+            chains=self._chains,
+            fill_values=self._fill_data,
+            describe=lambda task: self._describe(int(ids[pieces[task]])),
+        )
+        reader.execute(plan, targets, progress=progress)
+        if located.errors:
+            raise located.errors[0]
+
+    def _describe(self, chunk_id: int) -> str:
+        return f"chunk {self._numbers.coordinates(chunk_id)} of {self._directory!r}"
+
+
+def _drop_bad(found: planning.Intersection, located: Located) -> tuple[planning.Intersection, Located]:
+    """The same without the chunks that cannot be found."""
+    assert located.bad is not None
+    good = ~located.bad
+    pair_counts = np.diff(found.first_projections)
+    pairs = np.repeat(good, pair_counts.view(np.int64))
+    first_projections = np.zeros(int(good.sum()) + 1, np.uint64)
+    np.cumsum(pair_counts[good], out=first_projections[1:])
+    return (
+        planning.Intersection(found.chunk_ids[good], first_projections, found.projections[pairs], found.counts[pairs]),
+        Located(
+            paths=located.paths,
+            files=located.files,
+            file_numbers=located.file_numbers[good],
+            offsets=located.offsets[good],
+            nbytes=located.nbytes[good],
+            missing_fills=located.missing_fills,
+            bad=None,
+            errors=located.errors,
+        ),
+    )
