@@ -37,6 +37,15 @@ static void identity_of_path(const char *path, struct ringio_identity *identity)
         *identity = (struct ringio_identity){.status = -errno};
 }
 
+static void identity_of_open(int fd, struct ringio_identity *identity)
+{
+    struct stat info;
+    if (fstat(fd, &info) == 0)
+        identity_set(identity, &info);
+    else
+        *identity = (struct ringio_identity){.status = -errno};
+}
+
 void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count, struct ringio_identity *identities)
 {
     for (uint64_t i = 0; i < count; i++)
@@ -252,11 +261,13 @@ int file_get(struct file_cache *cache, const char *path, const struct ringio_ide
     pthread_mutex_unlock(&cache->mutex);
     if (file) {
         struct ringio_identity now;
-        if (!expected) {
+        if (expected) {
+            identity_of_open(file->fd, &now); /* written to in place, the open file has other bytes too */
+        } else {
             identity_of_path(path, &now);
             count_up(&cache->stat_calls);
         }
-        if (identity_equal(&file->identity, expected ? expected : &now)) {
+        if (identity_equal(&file->identity, &now) && (!expected || identity_equal(&now, expected))) {
             *result = file;
             return 0;
         }

@@ -69,7 +69,7 @@ static void split_dimension(const struct ringio_grid *grid, uint32_t dim, int64_
         int64_t position = start + done * step;
         int64_t coordinate = position / chunk;
         int64_t inside = position - coordinate * chunk;
-        int64_t fit = step == 1 ? chunk - inside : (chunk - inside + step - 1) / step;
+        int64_t fit = step == 1 ? chunk - inside : (chunk - inside - 1) / step + 1; /* no sum: both may be huge */
         parts->id = id_part(grid, dim, coordinate);
         parts->source_offset = inside * grid->chunk_strides[dim];
         parts->target_offset = done * target_stride;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from collections.abc import Callable
 from itertools import product
@@ -16,6 +17,7 @@ import tensorstore
 import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
 
+import ringio_zarr
 from ringio_zarr._chain import Level, Pipeline, build_pipeline
 from ringio_zarr._document import parse_json
 from ringio_zarr._errors import MetadataError, UnsupportedError
@@ -218,6 +220,32 @@ def test_sizes_that_no_integer_holds() -> None:
     with pytest.raises(MetadataError, match="a shard of"):
         build(codecs=shard([1, 1]), shape=(huge, huge), chunks=(huge, huge))
     assert build(codecs=[LITTLE], shape=(2**60, 2**50), chunks=(2**30, 2**20)).levels == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "inner"),
+    [
+        ((2**63 - 1,), (2**63 - 1,), None),
+        ((2**63 - 1,), (2**62,), None),
+        ((2**63 - 1,), (1,), None),
+        ((2**63 - 1,), (2**62,), (2**40,)),
+        ((2**40, 2**40), (2**30, 2**30), (2**20, 2**20)),
+    ],
+)
+def test_arrays_at_the_edge_of_int64(
+    tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], inner: tuple[int, ...] | None
+) -> None:
+    """The last elements, and elements with huge steps, of an array as large as the numbers allow: the fill value."""
+    codecs = ["bytes"] if inner is None else shard(list(inner))
+    (tmp_path / "zarr.json").write_text(
+        json.dumps({**document(codecs, shape, chunks), "data_type": "uint8", "fill_value": 7})
+    )
+    array = ringio_zarr.open_array(tmp_path)
+    for part in (slice(-3, None), slice(None, None, 2**58 + 1), slice(None, None, -(2**61) - 1)):
+        counts = [len(range(*part.indices(length))) for length in shape]
+        np.testing.assert_array_equal(array[(part,) * len(shape)], np.full(counts, 7, np.uint8))
+    crops = array.read_crops([[length - 2 for length in shape]], (2,) * len(shape))
+    np.testing.assert_array_equal(crops, np.full((1, *[2] * len(shape)), 7, np.uint8))
 
 
 def test_the_size_of_an_index() -> None:

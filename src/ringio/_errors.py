@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ._core import lib
+from ._records import MAX_U64
 
 
 class RingioError(Exception):
@@ -88,6 +89,8 @@ class MemoryLimitError(RingioError, MemoryError):
 class Failure(Protocol):
     """What the C core says about a failed task: ``struct ringio_failure``."""
 
+    task: int
+    request: int
     status: int
     step: int
     got: int
@@ -162,9 +165,11 @@ def _decode_problem(status: int, got: int, expected: int) -> str:
     if status == lib.RINGIO_CORRUPT:
         return _REASONS.get(got, "the encoded data is damaged")
     if status == lib.RINGIO_WRONG_SIZE:
-        return f"decodes to {got} bytes, expected {expected}"
+        much = f"more than {expected}" if got == MAX_U64 else str(got)
+        return f"decodes to {much} bytes, expected {expected}"
     if status == lib.RINGIO_CHECKSUM:
-        return f"checksum {got:#010x}, expected {expected:#010x}"
+        # zstd does not say which checksums it compared
+        return f"checksum {got:#010x}, expected {expected:#010x}" if got != expected else "the checksum is wrong"
     if status == lib.RINGIO_TOO_LARGE:
         return f"{got} encoded bytes, at most {expected} make sense for such a chunk"
     return f"status {-status} of the C core"

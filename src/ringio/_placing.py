@@ -105,6 +105,8 @@ class Placement:
     tasks: NDArray[np.int64]
 
     def resolve(self, arrays: Sequence[NDArray[Any]], firsts: Sequence[int]) -> tuple[Records, Records]:
+        if not len(self.starts):
+            return np.zeros(0, PROJECTION), np.zeros(0, LAYOUT)
         dim_count = self.starts.shape[1]
         strides = np.zeros((len(arrays), dim_count), np.int64)
         for i, array in enumerate(arrays):

@@ -73,7 +73,9 @@ def parse_shape(value: object, place: Place, *, minimum: int = 0, dim_count: int
         raise place.error(f"has {len(value)} dimensions, the array has {dim_count}")
     if len(value) > MAX_DIMS:
         raise place.unsupported(f"{len(value)} dimensions, at most {MAX_DIMS} are supported")
-    return tuple(parse_int(item, place.at(i), minimum=minimum) for i, item in enumerate(value))
+    if all(type(item) is int and minimum <= item <= MAX_LENGTH for item in value):
+        return tuple(value)
+    return tuple(parse_int(item, place.at(i), minimum=minimum) for i, item in enumerate(value))  # it says which one
 
 
 def parse_extension(value: object, place: Place) -> tuple[str, dict[str, Any]]:

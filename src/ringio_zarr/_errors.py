@@ -10,8 +10,7 @@
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringio import RingioError
 
@@ -26,8 +25,7 @@ class UnsupportedError(MetadataError, NotImplementedError):
     """A valid document that asks for a data type, codec, grid or limit that ringio_zarr does not have; named."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A value's place in a metadata document, for messages.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 
 def grid_shape(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[int, ...]:
@@ -13,15 +12,6 @@ def grid_shape(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[int, .
     (3, 1, 0)
     """
     return tuple(-(-length // chunk) for length, chunk in zip(shape, chunk_shape, strict=True))
-
-
-def chunk_count(shape: Sequence[int], chunk_shape: Sequence[int]) -> int:
-    """How many chunks there are.
-
-    >>> chunk_count((10, 4), (4, 4)), chunk_count((), ())
-    (3, 1)
-    """
-    return prod(grid_shape(shape, chunk_shape))
 
 
 def c_strides(shape: Sequence[int], item_stride: int = 1) -> tuple[int, ...]:

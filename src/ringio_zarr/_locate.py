@@ -35,6 +35,7 @@ class Located:
         missing_fills: a file that does not exist is a missing chunk.
         bad: the chunks that cannot be found; None: all can.
         errors: why not.
+        identities: IDENTITY[file]: what the files were when the chunks were looked up; None: nothing was looked up.
     """
 
     paths: list[str]
@@ -45,6 +46,11 @@ class Located:
     missing_fills: bool
     bad: npt.NDArray[np.bool_] | None
     errors: list[Exception]
+    identities: npt.NDArray[np.void] | None
+
+    def has_changed(self) -> bool:
+        """Whether a file is another one now, so that looking up once more may help."""
+        return self.identities is not None and planning.stat(self.paths).tobytes() != self.identities.tobytes()
 
 
 class Locator(Protocol):
@@ -76,6 +82,7 @@ class FilePerChunk:
             missing_fills=True,
             bad=None,
             errors=[],
+            identities=None,
         )
 
 
@@ -125,6 +132,7 @@ class ShardLocator:
             missing_fills=False,
             bad=lookup.bad if lookup.errors else None,
             errors=lookup.errors,
+            identities=lookup.identities,
         )
 
     def _outermost(self, lookup: Lookup, firsts: U64) -> Shards:

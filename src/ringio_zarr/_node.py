@@ -37,7 +37,11 @@ class Options:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Options):
             return NotImplemented
-        return self.reader == other.reader and self.cache.capacity_bytes == other.cache.capacity_bytes
+        return self._configuration() == other._configuration()
+
+    def _configuration(self) -> tuple[object, ...]:
+        # What a reader pickles as is how it is configured.
+        return self.cache.capacity_bytes, self.reader and self.reader.__reduce__()
 
     def __hash__(self) -> int:
         return hash(self.cache.capacity_bytes)

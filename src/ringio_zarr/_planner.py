@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ringio import FileChangedError, Plan, Reader, planning
+from ringio import FileChangedError, Plan, Reader, RingioError, planning
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline
@@ -22,9 +22,9 @@ from ._store import ChunkFiles
 
 Progress: TypeAlias = bool | Callable[[int, int], object] | None
 
-# How often a batch is begun again because a shard was replaced while it ran. Who rewrites shards all the time gets the
-# error: there is no state of the array that could be read.
-_RETRIES: Final = 1
+# A batch is begun once more when a shard was replaced while it ran. Who rewrites shards all the time gets the error:
+# there is no state of the array that could be read.
+_ATTEMPTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,24 +169,27 @@ class Planner:
         )
         if not len(found.chunk_ids):
             return
-        for attempt in range(_RETRIES + 1):
+        for attempt in range(1, _ATTEMPTS + 1):
+            located = None
             try:
-                self._read_chunks(found, boxes.layouts, targets, reader, progress)
-            except (FileChangedError, FileNotFoundError):
-                if attempt == _RETRIES:
-                    raise
-            else:
+                located = self._locator.locate(found.chunk_ids, reader)
+                self._read_located(found, located, boxes.layouts, targets, reader, progress)
                 return
+            except (RingioError, OSError) as error:
+                # What was read out of a shard while it was rewritten may look like anything.
+                changed = located.has_changed() if located else isinstance(error, FileChangedError | FileNotFoundError)
+                if attempt == _ATTEMPTS or not changed:
+                    raise
 
-    def _read_chunks(
+    def _read_located(
         self,
         found: planning.Intersection,
+        located: Located,
         layouts: npt.NDArray[np.void],
         targets: Any,
         reader: Reader,
         progress: Progress,
     ) -> None:
-        located = self._locator.locate(found.chunk_ids, reader)
         if located.bad is not None:
             found, located = _drop_bad(found, located)
         ids = found.chunk_ids
@@ -227,16 +230,14 @@ def _drop_bad(found: planning.Intersection, located: Located) -> tuple[planning.
     pairs = np.repeat(good, pair_counts.view(np.int64))
     first_projections = np.zeros(int(good.sum()) + 1, np.uint64)
     np.cumsum(pair_counts[good], out=first_projections[1:])
+    kept = replace(
+        located,
+        file_numbers=located.file_numbers[good],
+        offsets=located.offsets[good],
+        nbytes=located.nbytes[good],
+        bad=None,
+    )
     return (
         planning.Intersection(found.chunk_ids[good], first_projections, found.projections[pairs], found.counts[pairs]),
-        Located(
-            paths=located.paths,
-            files=located.files,
-            file_numbers=located.file_numbers[good],
-            offsets=located.offsets[good],
-            nbytes=located.nbytes[good],
-            missing_fills=located.missing_fills,
-            bad=None,
-            errors=located.errors,
-        ),
+        kept,
     )

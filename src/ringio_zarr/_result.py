@@ -51,4 +51,4 @@ def first_offset(array: npt.NDArray[Any]) -> int:
     if array.flags.c_contiguous:
         return 0
     reaches = [(length - 1) * stride for length, stride in zip(array.shape, array.strides, strict=True)]
-    return -sum([reach for reach in reaches if reach < 0])
+    return sum([-reach for reach in reaches if reach < 0])

@@ -285,7 +285,7 @@ static void test_damage(void)
             /* half of the rounds in the header and the tables behind it */
             size_t at = (size_t)(random >> 16) % (round % 2 ? one.nbytes : 64);
             uint8_t before = one.data[at];
-            one.data[at] = (uint8_t)(round % 3 ? before ^ 1 << (random & 7) : random);
+            one.data[at] = (uint8_t)(round % 3 ? before ^ (1u << (random & 7)) : (unsigned)random);
             (void)decodes_to_plain(&one, (struct span){one.data, one.nbytes});
             one.data[at] = before;
         }
