@@ -43,7 +43,7 @@ def new_output(task: CropTask) -> npt.NDArray[np.int16]:
 def ringio(task: CropTask, way: str) -> ReadCrops:
     import ringio_zarr
 
-    array = ringio_zarr.open(task.path)
+    array = ringio_zarr.open_array(task.path)
     if way == "out":
         output = new_output(task)
         return lambda starts: array.read_crops(starts, task.crop_shape, out=output)

@@ -53,7 +53,7 @@ struct backend_ops {
 
 struct backend {
     const struct backend_ops *ops;
-    uint64_t lost;         /* above 0: the kernel dropped completions; their buffers must never be used again */
+    uint64_t lost;         /* counts slots reaped with -EIO whose buffers the kernel may still write to, at any time */
     uint32_t window_count; /* how many slots are worth having in flight now: adapts to what is cached */
     uint64_t window_nbytes;
 };

@@ -41,6 +41,7 @@ static void scratch_trim(struct scratch *scratch)
 
 struct decoder *decoder_new(void)
 {
+    codec_shuffle_prepare();
     return calloc(1, sizeof(struct decoder));
 }
 

@@ -1,7 +1,8 @@
 /* codec.h: one interface for all codecs, one file each (codec_*.c), and the chain that runs them.
 
-   A decoder holds the contexts of the codecs that want one (blosc, zstd, deflate) and the scratch between the steps of a
-   chain.  It belongs to one thread at a time; contexts are made at first use and kept. */
+   A decoder holds the contexts of the codecs that want one (zstd, deflate), the scratch between the steps of a chain
+   and that between the filters of a blosc block.  It belongs to one thread at a time; contexts are made at first use
+   and kept. */
 #ifndef RINGIO_CODEC_H
 #define RINGIO_CODEC_H
 
@@ -27,13 +28,15 @@ struct decoder; /* codec.c */
 struct decoder *decoder_new(void);
 void decoder_free(struct decoder *decoder);
 
-/* Bytes of scratch that the decoder holds on to. */
+/* Bytes of scratch that the decoder holds on to between chains: at most 16 MiB.  While it runs a chain it may hold as
+   much as two intermediate results, and two blosc blocks, which are no larger than their chunk. */
 size_t decoder_scratch_nbytes(const struct decoder *decoder);
 
 /* codec_decode_chain() runs all steps of 'chain' over 'source'.  'target' is where the last step may write:
-   'target_nbytes' (the chain's decoded size) of it.  On success '*decoded' is where the decoded bytes are: 'target', or,
-   where no step had to write, a part of 'source' itself; its nbytes is exactly the chain's decoded size (the
-   source's size for RINGIO_SAME_SIZE).  Never reads outside 'source' nor writes outside 'target'.  Returns 0 or -status, with 'error' filled in. */
+   'target_nbytes' (the chain's decoded size) of it.  On success '*decoded' is where the decoded bytes are: 'target',
+   or, where no step had to write, a part of 'source' itself; its nbytes is exactly the chain's decoded size (the
+   source's size for RINGIO_SAME_SIZE).  Never reads outside 'source' nor writes outside 'target'.  Returns 0 or
+   -status, with 'error' filled in; its step is UINT32_MAX where no codec is to blame. */
 int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
                        struct span source, uint8_t *target, size_t target_nbytes, struct span *decoded,
                        struct codec_error *error);

@@ -7,7 +7,7 @@
      below 32   control + 1 literal bytes follow (the upper three bits of the very first control are no part of it)
      else       a match: the upper three bits are its length - 2, the lower five the high byte of its distance - 1.
                 A length of 9 goes on in further bytes, up to and with the first that is not 255.  Then comes the low
-                byte of the distance.  If all 13 bits are set, two bytes follow: how much farther it is, high byte first.
+                byte of the distance.  If all 13 bits are set, two bytes follow: how much farther, high byte first.
    The last instruction is always a literal. */
 #include "codec_private.h"
 
@@ -65,9 +65,12 @@ static void copy_match(uint8_t *target, size_t distance, size_t length, size_t r
     } else if (distance >= 8 && room_nbytes >= length + 8) {
         for (size_t i = 0; i < length; i += 8)
             memcpy(target + i, source + i, 8);
-    } else {
-        for (size_t i = 0; i < length; i++)
-            target[i] = source[i];
+    } else { /* what is there repeats every 'distance' bytes, so each round can copy twice as much */
+        for (size_t done = 0; done < length;) {
+            size_t nbytes = done + distance < length - done ? done + distance : length - done;
+            memcpy(target + done, source, nbytes);
+            done += nbytes;
+        }
     }
 }
 

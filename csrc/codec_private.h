@@ -45,6 +45,10 @@ int codec_check_size(const struct ringio_codec *codec, struct codec_error *error
 /* blosclz_decode() decodes one BloscLZ stream.  Returns how many bytes it wrote, 0 for damaged input. */
 size_t blosclz_decode(struct span source, uint8_t *target, size_t target_nbytes);
 
+/* codec_shuffle_prepare() lets c-blosc2 find out what the processor can do, which it does at first use and without a
+   lock.  To be called before any shuffle is undone. */
+void codec_shuffle_prepare(void);
+
 /* codec_unshuffle() undoes a byte shuffle over 'nbytes', which may end with a part of an element. */
 void codec_unshuffle(size_t itemsize, const uint8_t *source, uint8_t *target, size_t nbytes);
 

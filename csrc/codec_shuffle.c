@@ -1,7 +1,20 @@
 /* codec_shuffle.c: numcodecs' byte shuffle: first the first bytes of all elements, then all the second bytes, ... */
 #include <blosc2.h>
+#include <pthread.h>
 
 #include "codec_private.h"
+
+static void first_use(void)
+{
+    uint8_t source[2] = {0}, target[2];
+    blosc2_unshuffle(2, sizeof source, source, target);
+}
+
+void codec_shuffle_prepare(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, first_use);
+}
 
 static void unshuffle_any(size_t itemsize, const uint8_t *source, uint8_t *target, size_t nbytes)
 {

@@ -5,7 +5,7 @@
 #define SWAP_LOOP(type, swap)                                                                                          \
     for (size_t i = 0; i < nbytes; i += sizeof(type)) {                                                                \
         type value;                                                                                                    \
-        memcpy(&value, source.data + i, sizeof value);                                                                      \
+        memcpy(&value, source.data + i, sizeof value);                                                                 \
         value = swap(value);                                                                                           \
         memcpy(target + i, &value, sizeof value);                                                                      \
     }

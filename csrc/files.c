@@ -18,7 +18,8 @@ static void identity_set(struct ringio_identity *identity, const struct stat *in
         .device = info->st_dev,
         .inode = info->st_ino,
         .nbytes = (uint64_t)info->st_size,
-        .mtime_ns = (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec,
+        /* Unsigned: a filesystem may store seconds whose nanoseconds wrap, and an identity is only ever compared. */
+        .mtime_ns = (int64_t)((uint64_t)info->st_mtim.tv_sec * 1000000000 + (uint64_t)info->st_mtim.tv_nsec),
         .status = S_ISREG(info->st_mode) ? 0 : S_ISDIR(info->st_mode) ? -EISDIR : -RINGIO_NOT_REGULAR,
     };
 }
@@ -54,7 +55,16 @@ void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count
 
 /* ----------------------------------------------------------------------------------------------- one file, uncached */
 
-/* Reads a whole file into memory.  Returns 0 or -errno. */
+int file_has_changed(const struct file *file)
+{
+    struct ringio_identity now;
+    if (file->fd < 0 || file->data)
+        return 0;
+    identity_of_open(file->fd, &now);
+    return !identity_equal(&file->identity, &now);
+}
+
+/* Reads a whole file into memory.  Returns 0, -errno or -RINGIO_CHANGED. */
 static int load_file(struct file *file)
 {
     uint64_t nbytes = file->identity.nbytes;
@@ -71,6 +81,10 @@ static int load_file(struct file *file)
             return status;
         }
         got += (uint64_t)more;
+    }
+    if (file_has_changed(file)) {
+        free(data);
+        return -RINGIO_CHANGED;
     }
     file->data = data;
     return 0;

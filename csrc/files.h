@@ -51,6 +51,11 @@ void file_cache_forget_pins(struct file_cache *cache);
    -RINGIO_NOT_REGULAR, or -RINGIO_CHANGED.  Thread-safe. */
 int file_get(struct file_cache *cache, const char *path, const struct ringio_identity *expected, struct file **file);
 
+/* file_has_changed() says whether the open file was written to since: asked after a read, it says whether the bytes are
+   those of the identity.  Every write(2) and truncation sets the modification time before it changes a byte, but clocks
+   are coarse: before Linux 6.13 two writes within one tick (1 to 10 ms) look like one. */
+int file_has_changed(const struct file *file);
+
 /* file_put() gives up a pin. */
 void file_put(struct file_cache *cache, struct file *file);
 

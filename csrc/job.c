@@ -5,6 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether a file may serve two requests.  Where requests stand in the order of their files, which coalescing leaves them
+   in, it is exact. */
+static int serves_twice(const struct ringio_plan *plan)
+{
+    int64_t last = -1;
+    for (uint64_t i = 0; i < plan->request_count; i++) {
+        uint32_t file = plan->requests[i].file;
+        if (file >= plan->file_count)
+            continue; /* nothing to read, or a bad plan */
+        if (file <= last)
+            return 1;
+        last = file;
+    }
+    return 0;
+}
+
 struct ringio_job *job_new(struct ringio_reader *reader, uint64_t process, const struct ringio_plan *plan)
 {
     struct ringio_job *job = aligned_alloc(_Alignof(struct ringio_job), sizeof *job);
@@ -14,7 +30,7 @@ struct ringio_job *job_new(struct ringio_reader *reader, uint64_t process, const
     job->reader = reader;
     job->process = process;
     job->plan = *plan;
-    if (plan->request_count > plan->file_count && plan->file_count) {
+    if (serves_twice(plan)) {
         job->seen = calloc(plan->file_count, sizeof *job->seen);
         if (!job->seen) {
             free(job);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,6 +30,13 @@ static uint64_t now_ns(void)
 
 /* ------------------------------------------------------------------------------------------------------ life of a pump */
 
+/* Files in use cannot be closed, so all workers together must not use more than may be open. */
+static uint32_t hold_share(const struct ringio_options *options, uint32_t most)
+{
+    uint32_t share = options->open_files / (options->worker_count ? options->worker_count : 1);
+    return share < 1 ? 1 : share < most ? share : most;
+}
+
 struct pump *pump_new(uint32_t kind, const struct ringio_options *options, struct file_cache *files,
                       struct memory_limit *limit)
 {
@@ -39,6 +45,7 @@ struct pump *pump_new(uint32_t kind, const struct ringio_options *options, struc
         return NULL;
     memset(pump, 0, sizeof *pump);
     pump->files = files;
+    pump->round = 1;
     pump->queue_depth = kind ? options->queue_depth : 1;
     if (kind)
         pump->backend = backend_new(kind, options);
@@ -47,6 +54,7 @@ struct pump *pump_new(uint32_t kind, const struct ringio_options *options, struc
     pump->slab = slab_new(limit);
     pump->decoder = decoder_new();
     pump->works = calloc(pump->queue_depth, sizeof *pump->works);
+    pump->hold_count = hold_share(options, pump->queue_depth + 1);
     pump->holds = calloc(pump->queue_depth + 1, sizeof *pump->holds);
     if ((kind && !pump->backend) || !pump->memory || !pump->slab || !pump->decoder || !pump->works || !pump->holds) {
         pump_free(pump);
@@ -95,15 +103,18 @@ static void held_forget(struct pump *pump)
     pump->held = NULL;
 }
 
-/* Sets pump->held to the file of the plan at 'index'.  Returns 0 or -status. */
+/* Sets pump->held to the file of the plan at 'index'.  Returns 0, -status, or 1 when requests in flight use as many files
+   as may be open. */
 static int hold_file(struct pump *pump, struct ringio_job *job, uint32_t index)
 {
     if (pump->held && pump->held_job == job && pump->held_index == index)
         return 0;
     held_forget(pump);
-    struct held_file *held = pump->holds;
-    while (held->file)
+    struct held_file *held = pump->holds, *end = held + pump->hold_count;
+    while (held < end && held->file)
         held++;
+    if (held == end)
+        return 1;
     const struct ringio_file *record = &job->plan.files[index];
     if (record->data) {
         held->in_memory = (struct file){.fd = -1, .data = (const uint8_t *)(uintptr_t)record->data};
@@ -124,10 +135,22 @@ static int hold_file(struct pump *pump, struct ringio_job *job, uint32_t index)
         }
     }
     held->users = 1;
+    held->checked_round = 0;
     pump->held = held;
     pump->held_job = job;
     pump->held_index = index;
     return 0;
+}
+
+/* Whether the file was written to since it was opened: then what was read of it may be of two versions.  All reads that
+   came back in one round share one fstat(2). */
+static int held_has_changed(struct pump *pump, struct held_file *held)
+{
+    if (held->checked_round != pump->round) {
+        held->checked_round = pump->round;
+        held->has_changed = file_has_changed(held->file);
+    }
+    return held->has_changed;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- failures */
@@ -186,19 +209,6 @@ static void work_give(struct pump *pump, struct work *work)
     atomic_fetch_add_explicit(&work->job->done_count, 1, memory_order_relaxed);
 }
 
-/* Bytes of 'task' as its request has them.  Returns 0 or -RINGIO_BAD_PLAN. */
-static int source_of(const struct ringio_task *task, uint64_t request_nbytes, uint64_t *nbytes)
-{
-    if (task->source_offset > request_nbytes)
-        return -RINGIO_BAD_PLAN;
-    *nbytes = request_nbytes - task->source_offset;
-    if (task->source_nbytes == RINGIO_TO_END)
-        return 0;
-    int inside = task->source_nbytes <= *nbytes;
-    *nbytes = task->source_nbytes;
-    return inside ? 0 : -RINGIO_BAD_PLAN;
-}
-
 /* How many bytes the request can have: a file that ends early is found out here, before anything is allocated.  Returns 0 or
    -status after having failed the tasks. */
 static int work_measure(struct work *work, uint64_t *want_nbytes)
@@ -208,9 +218,10 @@ static int work_measure(struct work *work, uint64_t *want_nbytes)
     uint64_t file_nbytes = work->held->file->identity.nbytes;
     uint64_t there = request->offset < file_nbytes ? file_nbytes - request->offset : 0;
     *want_nbytes = request->nbytes < there ? request->nbytes : there;
-    if (request->nbytes != RINGIO_TO_END)
+    int to_end = request->nbytes == RINGIO_TO_END;
+    if (!to_end && (request->task_count > 1 || plan->chains[task_of(work, 0)->chain].codec_count == 0))
         return 0;
-    if (request->offset > file_nbytes) {
+    if (to_end && request->offset > file_nbytes) {
         fail_all(work, -RINGIO_EOF, file_nbytes, request->offset);
         return -RINGIO_EOF;
     }
@@ -219,9 +230,9 @@ static int work_measure(struct work *work, uint64_t *want_nbytes)
         uint64_t task_most = plan->chains[task_of(work, i)->chain].encoded_nbytes_max;
         most = task_most > most ? task_most : most;
     }
-    if (there <= most)
+    if (*want_nbytes <= most)
         return 0;
-    fail_all(work, -RINGIO_TOO_LARGE, there, most);
+    fail_all(work, -RINGIO_TOO_LARGE, *want_nbytes, most);
     return -RINGIO_TOO_LARGE;
 }
 
@@ -319,6 +330,8 @@ static int work_begin(struct pump *pump, struct work *work, struct ringio_job *j
         fill_all(pump, work);
         return 0;
     }
+    if (status == 1)
+        return -EAGAIN;
     if (status) {
         fail_all(work, status, 0, 0);
         return 0;
@@ -363,38 +376,48 @@ static int64_t read_plainly(const struct file *file, uint8_t *data, uint64_t off
     return (int64_t)got;
 }
 
-static int file_shrank(const struct file *file, uint64_t *nbytes)
+/* Finds the bytes of 'task' among the first 'got_nbytes' of its request.  Returns 0 or -status. */
+static int source_of(const struct work *work, const struct ringio_task *task, uint64_t got_nbytes, struct span *source,
+                     struct ringio_failure *failure)
 {
-    struct stat info;
-    *nbytes = file->identity.nbytes;
-    if (file->fd < 0 || fstat(file->fd, &info))
-        return 0;
-    *nbytes = (uint64_t)info.st_size;
-    return *nbytes < file->identity.nbytes;
+    const struct ringio_request *request = work->request;
+    uint64_t request_nbytes = request->nbytes == RINGIO_TO_END ? work->slot.want_nbytes : request->nbytes;
+    uint64_t nbytes = task->source_nbytes;
+    failure->got = RINGIO_PLAN_SOURCE;
+    if (task->source_offset > request_nbytes)
+        return -RINGIO_BAD_PLAN;
+    if (nbytes == RINGIO_TO_END)
+        nbytes = request_nbytes - task->source_offset;
+    if (nbytes > request_nbytes - task->source_offset)
+        return -RINGIO_BAD_PLAN;
+    if (task->source_offset + nbytes > got_nbytes) {
+        failure->got = work->held->file->identity.nbytes;
+        failure->expected = request->offset + task->source_offset + nbytes;
+        return -RINGIO_EOF;
+    }
+    *source = (struct span){nbytes ? work->slot.bytes + task->source_offset : NULL, nbytes};
+    return 0;
+}
+
+static int run_task(struct pump *pump, const struct work *work, const struct ringio_task *task, struct span source,
+                    struct ringio_failure *failure)
+{
+    uint8_t *scratch = work->buffers.scratch ? work->buffers.scratch : slab_small_scratch(pump->slab);
+    return scratch ? task_run(&work->job->plan, task, source, scratch, pump->decoder, &pump->counters, failure) : -ENOMEM;
 }
 
 /* Runs the tasks of a request whose first 'got_nbytes' have been read. */
 static void run_tasks(struct pump *pump, struct work *work, uint64_t got_nbytes)
 {
-    const struct ringio_plan *plan = &work->job->plan;
-    const struct ringio_request *request = work->request;
-    uint64_t request_nbytes = request->nbytes == RINGIO_TO_END ? work->slot.want_nbytes : request->nbytes;
-    for (uint32_t i = 0; i < request->task_count; i++) {
+    for (uint32_t i = 0; i < work->request->task_count; i++) {
         const struct ringio_task *task = task_of(work, i);
-        struct ringio_failure failure = {.got = RINGIO_PLAN_SOURCE};
-        uint64_t nbytes;
-        int status = source_of(task, request_nbytes, &nbytes);
-        if (status == 0 && task->source_offset + nbytes > got_nbytes) {
-            int shrank = file_shrank(work->held->file, &failure.got);
-            failure.expected = request->offset + task->source_offset + nbytes;
-            status = shrank ? -RINGIO_CHANGED : -RINGIO_EOF;
-        } else if (status == 0) {
-            struct span source = {nbytes ? work->slot.bytes + task->source_offset : NULL, nbytes};
-            uint8_t *scratch = work->buffers.scratch ? work->buffers.scratch : slab_small_scratch(pump->slab);
-            status = scratch ? task_run(plan, task, source, scratch, pump->decoder, &pump->counters, &failure) : -ENOMEM;
-        }
+        struct ringio_failure failure = {0};
+        struct span source;
+        int status = source_of(work, task, got_nbytes, &source, &failure);
+        if (status == 0)
+            status = run_task(pump, work, task, source, &failure);
         if (status)
-            fail_task(work, (uint64_t)request->first_task + i, status, &failure);
+            fail_task(work, (uint64_t)work->request->first_task + i, status, &failure);
     }
 }
 
@@ -405,23 +428,21 @@ static void run_tasks_alone(struct pump *pump, struct work *work, int status)
         fail_all(work, status, 0, 0);
         return;
     }
-    const struct ringio_plan *plan = &work->job->plan;
     for (uint32_t i = 0; i < work->request->task_count; i++) {
         const struct ringio_task *task = task_of(work, i);
-        struct ringio_failure failure = {.got = RINGIO_PLAN_SOURCE};
-        uint64_t nbytes;
-        int task_status = source_of(task, work->slot.want_nbytes, &nbytes);
+        struct ringio_failure failure = {0};
+        struct span source;
+        int task_status = source_of(work, task, work->slot.want_nbytes, &source, &failure);
         if (task_status == 0) {
             uint8_t *data = work->slot.data + task->source_offset;
-            int64_t got = read_plainly(work->held->file, data, work->slot.offset + task->source_offset, nbytes);
-            struct span source = {data, nbytes};
-            uint8_t *scratch = work->buffers.scratch ? work->buffers.scratch : slab_small_scratch(pump->slab);
+            int64_t got = read_plainly(work->held->file, data, work->slot.offset + task->source_offset, source.nbytes);
+            pump->round++;
             if (got < 0)
                 task_status = (int)got;
-            else if ((uint64_t)got < nbytes || !scratch)
-                task_status = scratch ? -RINGIO_CHANGED : -ENOMEM;
+            else if ((uint64_t)got < source.nbytes || held_has_changed(pump, work->held))
+                task_status = -RINGIO_CHANGED;
             else
-                task_status = task_run(plan, task, source, scratch, pump->decoder, &pump->counters, &failure);
+                task_status = run_task(pump, work, task, source, &failure);
         }
         if (task_status)
             fail_task(work, (uint64_t)work->request->first_task + i, task_status, &failure);
@@ -440,6 +461,7 @@ static void work_read_rest(struct pump *pump, struct work *work)
         slot->bytes = slot->file->data + slot->offset;
     else
         more = read_plainly(slot->file, slot->data + slot->got_nbytes, position, rest);
+    pump->round++;
     slot->result = more < 0 ? (int32_t)more : 0;
     slot->got_nbytes += more > 0 ? (uint64_t)more : 0;
     counter_add(&pump->counters.bytes_read, more > 0 ? (uint64_t)more : 0);
@@ -471,6 +493,8 @@ static int work_complete(struct pump *pump, struct work *work)
     }
     if (slot->result < 0 && slot->got_nbytes < slot->want_nbytes)
         run_tasks_alone(pump, work, slot->result);
+    else if (held_has_changed(pump, work->held))
+        fail_all(work, -RINGIO_CHANGED, 0, 0);
     else if (!work->placed || slot->got_nbytes < slot->want_nbytes)
         run_tasks(pump, work, slot->got_nbytes);
     else {
@@ -558,6 +582,7 @@ static void reap(struct pump *pump)
     uint64_t begin_ns = now_ns(), lost = pump->backend->lost;
     uint32_t count = pump->backend->ops->reap(pump->backend, completed, REAP_MAX, 1);
     uint64_t reaped_ns = now_ns();
+    pump->round++;
     counter_add(&pump->counters.wait_ns, reaped_ns - begin_ns);
     if (pump->in_flight > atomic_load_explicit(&pump->counters.peak_in_flight, memory_order_relaxed))
         atomic_store_explicit(&pump->counters.peak_in_flight, pump->in_flight, memory_order_relaxed);
@@ -586,9 +611,9 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
 {
     uint64_t next = 0, end = 0, claimed_count = 0;
     for (;;) {
-        if (next < end && atomic_load_explicit(&job->cancelled, memory_order_relaxed))
-            next = end;
         while (window_is_open(pump)) {
+            if (atomic_load_explicit(&job->cancelled, memory_order_relaxed))
+                next = end;
             if (next == end) {
                 if (claimed_count >= TURN_COUNT && atomic_load_explicit(job_count, memory_order_relaxed) > 1)
                     break;
@@ -616,7 +641,7 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
 /* ---------------------------------------------------------------------------------------------- on the calling thread */
 
 /* Reads what is cached, and nothing else.  Returns 1 when it was all there. */
-static int read_cached(struct work *work)
+static int read_cached(struct pump *pump, struct work *work)
 {
 #ifdef RWF_NOWAIT
     struct slot *slot = &work->slot;
@@ -624,25 +649,29 @@ static int read_cached(struct work *work)
     if (!slot->file->nowait)
         return 0;
     slot->result = (int32_t)preadv2(slot->file->fd, &iov, 1, (off_t)slot->offset, RWF_NOWAIT);
+    pump->round++;
     return slot->result >= 0 && (uint64_t)slot->result == slot->want_nbytes;
 #else
+    (void)pump;
     (void)work;
     return 0;
 #endif
 }
 
-int pump_run_inline(struct pump *pump, struct ringio_job *job)
+int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_max)
 {
     int finished = 1;
+    uint64_t nbytes = 0;
     for (uint64_t request = 0; finished && request < job->plan.request_count; request++) {
         struct work *work = work_take(pump);
         int status = work_begin(pump, work, job, request);
-        int waits = status == -EAGAIN;
-        if (status == 1 && work->slot.file->data)
+        nbytes += status == 1 ? work->slot.want_nbytes : 0;
+        int waits = status == -EAGAIN || nbytes > nbytes_max;
+        if (!waits && status == 1 && work->slot.file->data)
             run_in_memory(pump, work);
-        else if (status == 1 && work->slot.want_nbytes == 0)
+        else if (!waits && status == 1 && work->slot.want_nbytes == 0)
             run_tasks(pump, work, 0);
-        else if (status == 1 && read_cached(work))
+        else if (!waits && status == 1 && read_cached(pump, work))
             work_complete(pump, work);
         else
             waits |= status == 1;

@@ -17,6 +17,8 @@ struct held_file {
     struct file *file;
     uint32_t users;
     struct file in_memory; /* where 'file' points for bytes that the plan brought along */
+    uint64_t checked_round; /* the round in which 'has_changed' was found out */
+    int has_changed;
 };
 
 /* A slot and the request that is in flight in it. */
@@ -47,6 +49,8 @@ struct pump {
     uint32_t in_flight;
     uint64_t in_flight_nbytes;
     struct held_file *holds; /* queue_depth + 1: each request in flight may be of another file */
+    uint32_t hold_count;     /* how many of them may be used: this thread's share of options->open_files */
+    uint64_t round;          /* counts the times that reads came back: a file is checked once in each */
     struct held_file *held;  /* that of the last request, and of the next as a rule */
     struct ringio_job *held_job;
     uint32_t held_index;
@@ -63,7 +67,8 @@ void pump_free(struct pump *pump);
 void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t *job_count, uint32_t worker_count);
 
 /* pump_run_inline() runs the requests of a job that no other thread knows, without a backend.  Returns 1 when all are
-   done; 0 when one would have to wait for a disk: then the job's cursor stands there, and workers can go on. */
-int pump_run_inline(struct pump *pump, struct ringio_job *job);
+   done; 0 when one would have to wait for a disk, or they come to more than 'nbytes_max': then the job's cursor stands
+   there, and workers can go on. */
+int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_max);
 
 #endif

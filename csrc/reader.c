@@ -7,10 +7,80 @@
 #include <string.h>
 #include <time.h>
 
-/* A plan of so few requests and bytes is done sooner by the caller than a thread is woken (20 to 50 us). */
+/* A plan of so few requests and bytes is done sooner by the caller than a thread is woken (20 to 50 us).  Decoding 1 MiB
+   takes 0.3 to 1 ms: more than that would keep an event loop waiting, and is better shared out. */
 #define INLINE_REQUESTS_MAX 8
 #define INLINE_NBYTES_MAX ((uint64_t)256 << 10)
+#define INLINE_DECODED_NBYTES_MAX ((uint64_t)1 << 20)
 #define INLINE_PUMPS_MAX 64u
+
+/* ---------------------------------------------------------------------------------------------- jobs, mutex is held */
+
+static void list_append(struct ringio_reader *reader, struct ringio_job *job)
+{
+    job->previous = reader->last_job;
+    job->next = NULL;
+    *(reader->last_job ? &reader->last_job->next : &reader->first_job) = job;
+    reader->last_job = job;
+    job->listed = 1;
+    atomic_fetch_add_explicit(&reader->listed_count, 1, memory_order_relaxed);
+}
+
+static void list_remove(struct ringio_reader *reader, struct ringio_job *job)
+{
+    if (!job->listed)
+        return;
+    *(job->previous ? &job->previous->next : &reader->first_job) = job->next;
+    *(job->next ? &job->next->previous : &reader->last_job) = job->previous;
+    job->listed = 0;
+    atomic_fetch_sub_explicit(&reader->listed_count, 1, memory_order_relaxed);
+}
+
+static void job_settle(struct ringio_reader *reader, struct ringio_job *job)
+{
+    if (job_unclaimed(job))
+        return;
+    list_remove(reader, job);
+    if (job->attached || job->done)
+        return;
+    job->done = 1;
+    reader->running_count--;
+    pthread_cond_broadcast(&job->finished);
+    if (reader->running_count == 0)
+        pthread_cond_broadcast(&reader->rest);
+}
+
+/* Nobody claims more of 'job'. */
+static void cancel(struct ringio_reader *reader, struct ringio_job *job)
+{
+    atomic_store_explicit(&job->cancelled, 1, memory_order_relaxed);
+    atomic_store_explicit(&job->cursor, job->plan.request_count, memory_order_relaxed);
+    job_settle(reader, job);
+}
+
+struct ringio_job *reader_next_job(struct ringio_reader *reader)
+{
+    struct ringio_job *job;
+    while ((job = reader->first_job) && job_unclaimed(job) == 0)
+        job_settle(reader, job);
+    if (!job)
+        return NULL;
+    if (job != reader->last_job) {
+        list_remove(reader, job);
+        list_append(reader, job);
+    }
+    job->attached++;
+    return job;
+}
+
+void reader_leave_job(struct ringio_reader *reader, struct ringio_job *job)
+{
+    pthread_mutex_lock(&reader->mutex);
+    assert(job->attached > 0);
+    job->attached--;
+    job_settle(reader, job);
+    pthread_mutex_unlock(&reader->mutex);
+}
 
 /* ------------------------------------------------------------------------------------------------- life of a reader */
 
@@ -59,12 +129,8 @@ void ringio_reader_free(struct ringio_reader *reader)
 {
     fork_unregister(reader);
     pthread_mutex_lock(&reader->mutex);
-    while (reader->first_job) {
-        struct ringio_job *job = reader->first_job;
-        pthread_mutex_unlock(&reader->mutex);
-        ringio_job_cancel(job);
-        pthread_mutex_lock(&reader->mutex);
-    }
+    while (reader->first_job)
+        cancel(reader, reader->first_job);
     while (reader->running_count)
         pthread_cond_wait(&reader->rest, &reader->mutex);
     reader->stopping = 1;
@@ -122,80 +188,32 @@ void ringio_reader_statistics(struct ringio_reader *reader, struct ringio_statis
     statistics->peak_buffer_bytes = atomic_load_explicit(&reader->limit.peak_nbytes, memory_order_relaxed);
 }
 
-/* ---------------------------------------------------------------------------------------------- jobs, mutex is held */
-
-static void list_append(struct ringio_reader *reader, struct ringio_job *job)
-{
-    job->previous = reader->last_job;
-    job->next = NULL;
-    *(reader->last_job ? &reader->last_job->next : &reader->first_job) = job;
-    reader->last_job = job;
-    job->listed = 1;
-    atomic_fetch_add_explicit(&reader->listed_count, 1, memory_order_relaxed);
-}
-
-static void list_remove(struct ringio_reader *reader, struct ringio_job *job)
-{
-    if (!job->listed)
-        return;
-    *(job->previous ? &job->previous->next : &reader->first_job) = job->next;
-    *(job->next ? &job->next->previous : &reader->last_job) = job->previous;
-    job->listed = 0;
-    atomic_fetch_sub_explicit(&reader->listed_count, 1, memory_order_relaxed);
-}
-
-static void job_settle(struct ringio_reader *reader, struct ringio_job *job)
-{
-    if (job_unclaimed(job))
-        return;
-    list_remove(reader, job);
-    if (job->attached || job->done)
-        return;
-    job->done = 1;
-    reader->running_count--;
-    pthread_cond_broadcast(&job->finished);
-    if (reader->running_count == 0)
-        pthread_cond_broadcast(&reader->rest);
-}
-
-struct ringio_job *reader_next_job(struct ringio_reader *reader)
-{
-    struct ringio_job *job;
-    while ((job = reader->first_job) && job_unclaimed(job) == 0)
-        job_settle(reader, job);
-    if (!job)
-        return NULL;
-    if (job != reader->last_job) {
-        list_remove(reader, job);
-        list_append(reader, job);
-    }
-    job->attached++;
-    return job;
-}
-
-void reader_leave_job(struct ringio_reader *reader, struct ringio_job *job)
-{
-    pthread_mutex_lock(&reader->mutex);
-    assert(job->attached > 0);
-    job->attached--;
-    job_settle(reader, job);
-    pthread_mutex_unlock(&reader->mutex);
-}
-
 /* ----------------------------------------------------------------------------------------------- the calling thread */
+
+/* Of the largest decoded chunk; 0 where chunks are as large as what is read. */
+static uint64_t chunk_nbytes(const struct ringio_plan *plan)
+{
+    uint64_t most = 0;
+    for (uint64_t i = 0; i < plan->chain_count; i++) {
+        uint64_t nbytes = plan->chains[i].decoded_nbytes;
+        most = nbytes != RINGIO_SAME_SIZE && nbytes > most ? nbytes : most;
+    }
+    return most;
+}
 
 static int is_tiny(const struct ringio_reader *reader, const struct ringio_plan *plan)
 {
     if (plan->request_count > INLINE_REQUESTS_MAX || reader->faulty)
         return 0;
-    uint64_t nbytes = 0;
+    uint64_t nbytes = 0, task_count = 0;
     for (uint64_t i = 0; i < plan->request_count; i++) {
         const struct ringio_request *request = &plan->requests[i];
         if (request->nbytes > INLINE_NBYTES_MAX && request->nbytes != RINGIO_TO_END)
             return 0;
-        nbytes += request->nbytes == RINGIO_TO_END ? INLINE_NBYTES_MAX / INLINE_REQUESTS_MAX : request->nbytes;
+        nbytes += request->nbytes == RINGIO_TO_END ? 0 : request->nbytes; /* that is known when the file is open */
+        task_count += request->task_count;
     }
-    return nbytes <= INLINE_NBYTES_MAX;
+    return nbytes <= INLINE_NBYTES_MAX && (!task_count || chunk_nbytes(plan) <= INLINE_DECODED_NBYTES_MAX / task_count);
 }
 
 static struct pump *inline_pump_take(struct ringio_reader *reader, uint32_t *place)
@@ -228,7 +246,7 @@ static int run_on_caller(struct ringio_reader *reader, struct ringio_job *job)
     struct pump *pump = inline_pump_take(reader, &place);
     if (!pump)
         return 0;
-    int finished = pump_run_inline(pump, job);
+    int finished = pump_run_inline(pump, job, INLINE_NBYTES_MAX);
     counter_add(&pump->counters.inline_jobs, (uint64_t)finished);
     pthread_mutex_lock(&reader->mutex);
     reader->inline_in_use &= ~((uint64_t)1 << place);
@@ -315,10 +333,8 @@ void ringio_job_cancel(struct ringio_job *job)
     struct ringio_reader *reader = job->reader;
     if (job->process != reader->process)
         return;
-    atomic_store_explicit(&job->cancelled, 1, memory_order_relaxed);
-    atomic_store_explicit(&job->cursor, job->plan.request_count, memory_order_relaxed);
     pthread_mutex_lock(&reader->mutex);
-    job_settle(reader, job);
+    cancel(reader, job);
     pthread_mutex_unlock(&reader->mutex);
 }
 

@@ -223,18 +223,24 @@ void slab_rest(struct slab *slab)
         drop_spares(slab);
 }
 
-static int allowance_take(struct slab *slab, uint64_t nbytes)
+/* Returns 0, or -EAGAIN when the slabs hold too much. */
+static int allowance_take(struct memory_limit *limit, uint64_t nbytes)
 {
-    struct memory_limit *limit = slab->limit;
-    int may_wait = slab->small_in_use == 0 && slab->large_in_use == 0;
     pthread_mutex_lock(&limit->mutex);
-    while (nbytes > limit->large_nbytes - limit->large_held_nbytes && may_wait)
-        pthread_cond_wait(&limit->released, &limit->mutex);
     int fits = nbytes <= limit->large_nbytes - limit->large_held_nbytes;
     if (fits)
         limit->large_held_nbytes += nbytes;
     pthread_mutex_unlock(&limit->mutex);
     return fits ? 0 : -EAGAIN;
+}
+
+/* Waits until 'nbytes' of the allowance are free. */
+static void allowance_wait(struct memory_limit *limit, uint64_t nbytes)
+{
+    pthread_mutex_lock(&limit->mutex);
+    while (nbytes > limit->large_nbytes - limit->large_held_nbytes)
+        pthread_cond_wait(&limit->released, &limit->mutex);
+    pthread_mutex_unlock(&limit->mutex);
 }
 
 /* A spare that is large enough and not more than twice that, or NULL. */
@@ -256,7 +262,7 @@ static int take_large(struct slab *slab, uint64_t nbytes, uint8_t **buffer, uint
     *taken_nbytes = nbytes;
     *buffer = take_spare(slab, nbytes, taken_nbytes);
     if (!*buffer) {
-        int status = allowance_take(slab, nbytes);
+        int status = allowance_take(slab->limit, nbytes);
         if (status)
             return status;
         *buffer = map_aligned(slab->limit, nbytes);
@@ -338,12 +344,11 @@ int slab_take(struct slab *slab, struct slab_buffers *buffers)
         return -RINGIO_NO_MEMORY;
     int status = take_both(slab, buffers);
     while (status == -EAGAIN && slab->small_in_use == 0 && slab->large_in_use == 0) {
-        /* Regions of other classes, our own spares or other slabs stand in the way.  We hold nothing, so we may wait
-           for all of it; who else gets it first lets go of it again. */
+        /* Regions of other classes, our own spares or other slabs stand in the way.  Without the spares we hold nothing, so we may
+           wait; who else gets it first lets go of it again. */
         reset_regions(slab);
         drop_spares(slab);
-        allowance_take(slab, large);
-        allowance_release(slab->limit, large);
+        allowance_wait(slab->limit, large);
         status = take_both(slab, buffers);
     }
     return status;

@@ -54,7 +54,8 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-/* Signals are for the threads of the program: Python's handlers want its main thread. */
+/* Signals are for the threads of the program: Python's handlers want its main thread.  Those of a fault of the thread
+   itself cannot be left to others; blocked, they would kill the process without a word of faulthandler. */
 static int start_one(struct worker *worker, uint32_t index)
 {
     pthread_attr_t attributes;
@@ -62,6 +63,9 @@ static int start_one(struct worker *worker, uint32_t index)
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_NBYTES);
     sigfillset(&all);
+    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&worker->thread, &attributes, worker_main, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

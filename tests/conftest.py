@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,8 +76,11 @@ def our_threads() -> int:
 
 
 def python_threads() -> int:
-    """Python's threads, less those that zarr-python's event loop starts at first use and keeps."""
-    return sum(not thread.name.startswith(("zarr", "asyncio")) for thread in threading.enumerate())
+    """Python's threads, less those that zarr-python's event loop and tqdm start at first use and keep."""
+    return sum(
+        not thread.name.startswith(("zarr", "asyncio")) and type(thread).__name__ != "TMonitor"
+        for thread in threading.enumerate()
+    )
 
 
 def our_files(folder: Path | None = None) -> list[str]:
@@ -89,6 +94,50 @@ def our_files(folder: Path | None = None) -> list[str]:
         if "io_uring" in target or (folder is not None and target.startswith(str(folder))):
             found.append(target)
     return found
+
+
+@pytest.fixture(name="our_threads")
+def give_our_threads() -> Callable[[], int]:
+    """``our_threads``, for tests that look in between."""
+    return our_threads
+
+
+@pytest.fixture(name="our_files")
+def give_our_files() -> Callable[[Path], list[str]]:
+    """``our_files``, for tests that look in between."""
+    return our_files
+
+
+CANNOT = 77  # exit status of a child that cannot do here what its test is about; automake's convention
+
+
+@pytest.fixture
+def run_child(tmp_path: Path) -> Callable[..., str]:
+    """Runs a script in a Python of its own and gives what it printed: ``run_child(script, *arguments, **environment)``.
+
+    The script can import what is in ``tests/children``. A crash, an exception and a hang fail the test.
+    """
+    helpers = Path(__file__).parent / "children"
+    paths = list(filter(None, [os.environ.get("PYTHONPATH")]))
+
+    def run(script: str, *arguments: object, timeout_s: float = 60, **environment: str) -> str:
+        path = tmp_path / "child.py"
+        path.write_text(textwrap.dedent(script))
+        command = [sys.executable, "-X", "faulthandler", str(path), *map(str, arguments)]
+        result = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(helpers), *paths]), **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        if result.returncode == CANNOT:
+            pytest.skip(result.stdout.strip())
+        assert result.returncode == 0, f"{result.returncode}\n{result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    return run
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -34,7 +34,9 @@ class Case:
     def assemble(self, out, fill):
         """Do all tasks with numpy."""
         for task in self.tasks:
-            place = tuple(slice(start, start + count) for start, count in zip(task.target_start, task.counts, strict=True))
+            place = tuple(
+                slice(start, start + count) for start, count in zip(task.target_start, task.counts, strict=True)
+            )
             if task.range_index is None:
                 out[place] = fill
                 continue
@@ -211,24 +213,26 @@ class TestErrors:
         assert out[:10].tolist() == [0] * 10
         assert out[20:].tolist() == [2] * 10 + [3] * 10
         path, offset, length = chunk_file[1]
-        with pytest.raises(ringio.DecodeError, match=f"zlib: task 1 in {path}, bytes {offset}-{offset + length}") as caught:
+        with pytest.raises(
+            ringio.DecodeError, match=f"zlib: task 1 in {path}, bytes {offset}-{offset + length}"
+        ) as caught:
             reader.execute(plan, out)
         assert (caught.value.path, caught.value.offset, caught.value.length) == (str(path), offset, length)
 
     def test_wrong_size_says_both(self, reader, chunk_file):
         plan = Plan(chunk_file[:1], [Task(0, (11,), (0,), (11,), (0,))], codecs=chain(["zlib"]), dtype="u1")
-        with pytest.raises(ringio.DecodeError, match="10.*11"):
+        with pytest.raises(ringio.DecodeError, match=r"10.*11"):
             reader.execute(plan, np.zeros(11, "u1"))
 
     def test_range_past_the_end(self, reader, make_file):
         path, _ = make_file(100)
         plan = Plan([(path, 90, 20)], [Task(0, (20,), (0,), (20,), (0,))], dtype="u1")
-        with pytest.raises(ringio.RangeError, match="110.*100 bytes"):
+        with pytest.raises(ringio.RangeError, match=r"110.*100 bytes"):
             reader.execute(plan, np.zeros(20, "u1"))
 
     def test_missing_chunk_without_fill_value(self, reader):
         plan = Plan([], [Task(None, (2,), (0,), (2,), (0,))], dtype="u1")
-        with pytest.raises(ringio.PlanError, match="task 0.*no fill value"):
+        with pytest.raises(ringio.PlanError, match=r"task 0.*no fill value"):
             reader.execute(plan, np.zeros(2, "u1"))
 
     @pytest.mark.parametrize(
@@ -401,7 +405,9 @@ class TestPlanning:
         boxes = data.draw(st.integers(0, 4))
         starts = np.array([[data.draw(st.integers(0, n - 1)) for n in shape] for _ in range(boxes)]).reshape(-1, ndim)
         step = [data.draw(st.integers(1, 3)) for _ in range(ndim)]
-        room = min([(n - 1 - s) // k + 1 for row in starts for n, s, k in zip(shape, row, step, strict=True)], default=1)
+        room = min(
+            [(n - 1 - s) // k + 1 for row in starts for n, s, k in zip(shape, row, step, strict=True)], default=1
+        )
         counts = [data.draw(st.integers(0, room)) for _ in range(ndim)]
         out = np.full([boxes, *counts], -1, "<i4")
         layout = planning.layout(

@@ -174,7 +174,9 @@ class TestOut:
         path, data = files[2]
         out = make(400)
         got = reader.read_ranges([(path, 100, 300), (path, 0, 100)], out=out)
-        assert (out if isinstance(out, np.ndarray) else np.asarray(memoryview(out))).tobytes() == data[100:400] + data[:100]
+        assert (out if isinstance(out, np.ndarray) else np.asarray(memoryview(out))).tobytes() == data[100:400] + data[
+            :100
+        ]
         assert bytes(got[1]) == data[:100]
 
     def test_shared_memory(self, reader, files):
@@ -367,7 +369,7 @@ class TestErrors:
         ],
     )
     def test_rows_that_make_no_sense(self, row, error):
-        with pytest.raises(error, match="range 0|a"):
+        with pytest.raises(error, match=r"range 0|a"):
             Ranges.from_tuples([row])
         with pytest.raises(error):
             Ranges.from_tuples([("a", -1, None), row])

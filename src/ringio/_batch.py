@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from . import planning
 from ._core import ffi, lib
-from ._errors import Failure, RangeError, error_from_failure
+from ._errors import RangeError, error_from_failure
+from ._failures import TaskFailure
 from ._plan import Plan
 from ._ranges import Ranges
-from ._records import FILE, MAX_U64, PROJECTION
+from ._records import FILE, PROJECTION
 
 I64: TypeAlias = NDArray[np.int64]
 
-# A range longer than this is read in pieces of at most this, so that all workers share it. It costs one request for each
-# 1 MiB: 0.5 us against 60 us of copying.
+# A range longer than this is read in pieces of at most this, so that all workers share it. It costs one request for
+# each 1 MiB: 0.5 us against 60 us of copying.
 _PIECE_NBYTES: Final = 1 << 20
 
 # Offsets up to here can have the length of a piece added, and offsets beyond are past the end of any file.
@@ -62,7 +63,10 @@ def resolve(ranges: Ranges, *, allow_short: bool) -> Batch:
         looked_up |= wanted & (offsets > _FAR)
     if not looked_up.any():
         return Batch(ranges, offsets, lengths, {}, None)
-    used = np.unique(ranges.path_index[looked_up])
+    # Not np.unique: its first call imports a module, and a fork() during an import can hang the child in another one.
+    wanted_paths = np.zeros(len(ranges.paths), bool)
+    wanted_paths[ranges.path_index[looked_up]] = True
+    used = np.flatnonzero(wanted_paths)
     identities = planning.stat([ranges.paths[i] for i in used])
     sizes = np.zeros(len(ranges.paths), np.int64)
     status = np.zeros(len(ranges.paths), np.int32)
@@ -85,9 +89,7 @@ def resolve(ranges: Ranges, *, allow_short: bool) -> Batch:
     return Batch(ranges, starts, nbytes, errors, files)
 
 
-def _inside(
-    offsets: I64, lengths: I64, sizes: I64, *, allow_short: bool
-) -> tuple[I64, I64, NDArray[np.bool_]]:
+def _inside(offsets: I64, lengths: I64, sizes: I64, *, allow_short: bool) -> tuple[I64, I64, NDArray[np.bool_]]:
     """Where ranges begin, how many bytes they have, and which are not wholly inside their files."""
     starts = np.where(offsets < 0, sizes + offsets, offsets)
     # Lengths near 2**63 must not overflow: no file has more than 2**63 - 1 bytes, so cutting there changes nothing.
@@ -185,11 +187,14 @@ def make_plan(batch: Batch, *, max_gap_bytes: int, max_request_bytes: int, keep_
 
 
 def _pieces(offsets: I64, nbytes: I64, targets: I64) -> tuple[I64 | None, I64, I64, I64]:
-    """Drop empty ranges and cut long ones: which range each piece is of (None: they are the ranges), its offset, size,
-    and place in the target."""
-    if not len(nbytes) or (int(nbytes.min()) > 0 and int(nbytes.max()) <= _PIECE_NBYTES):
+    """Drop empty ranges and cut long ones.
+
+    Returns:
+        For each piece its range (None where pieces and ranges are the same), offset, size, and place in the target.
+    """
+    if len(nbytes) == 0 or (int(nbytes.min()) > 0 and int(nbytes.max()) <= _PIECE_NBYTES):
         return None, offsets, nbytes, targets
-    # Cuts are at multiples of the piece size in the file: overlapping ranges are cut at the same places and share reads.
+    # Cuts are at multiples of the piece size in the file, so overlapping ranges are cut at the same places.
     first = offsets // _PIECE_NBYTES
     counts = np.where(nbytes > 0, (offsets + nbytes - 1) // _PIECE_NBYTES - first + 1, 0)
     chosen = np.repeat(np.arange(len(nbytes)), counts)
@@ -200,7 +205,7 @@ def _pieces(offsets: I64, nbytes: I64, targets: I64) -> tuple[I64 | None, I64, I
     return chosen, starts, ends - starts, targets[chosen] + (starts - offsets[chosen])
 
 
-def range_errors(planned: BatchPlan, batch: Batch, failures: list[Failure]) -> dict[int, Exception]:
+def range_errors(planned: BatchPlan, batch: Batch, failures: list[TaskFailure]) -> dict[int, Exception]:
     """The first error of each range that failed, by its index: those found before the read, and the core's."""
     errors = dict(batch.errors)
     for failure in failures:
@@ -211,7 +216,7 @@ def range_errors(planned: BatchPlan, batch: Batch, failures: list[Failure]) -> d
     return errors
 
 
-def _range_error(plan: Plan, ranges: Ranges, i: int, failure: Failure) -> Exception:
+def _range_error(plan: Plan, ranges: Ranges, i: int, failure: TaskFailure) -> Exception:
     if failure.status == -lib.RINGIO_BAD_PLAN:
         return plan.error(failure)
     path, offset, length = ranges[i]
@@ -232,6 +237,6 @@ def first_error(errors: dict[int, Exception], count: int) -> Exception:
     return error
 
 
-def is_stale(failures: list[Failure]) -> bool:
+def is_stale(failures: list[TaskFailure]) -> bool:
     """Whether a file changed while the batch was read, so that it is worth another look."""
     return any(failure.status == -lib.RINGIO_CHANGED for failure in failures)

@@ -33,7 +33,7 @@ class Buffers(Sequence[memoryview]):
         ends: NDArray[np.int64],
         errors: Mapping[int, Exception] | None = None,
     ) -> None:
-        self._view = memoryview(data).toreadonly()
+        self._view = data.data.toreadonly()
         self._starts = starts
         self._ends = ends
         self.errors = errors or {}

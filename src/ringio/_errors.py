@@ -89,12 +89,18 @@ class MemoryLimitError(RingioError, MemoryError):
 class Failure(Protocol):
     """What the C core says about a failed task: ``struct ringio_failure``."""
 
-    task: int
-    request: int
-    status: int
-    step: int
-    got: int
-    expected: int
+    @property
+    def task(self) -> int: ...
+    @property
+    def request(self) -> int: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def got(self) -> int: ...
+    @property
+    def expected(self) -> int: ...
 
 
 _REASONS: Final = {

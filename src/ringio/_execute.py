@@ -1,8 +1,8 @@
 """One plan, run by the C core: started, waited for in slices, and never let go of while it is running.
 
 The core reads from the plan and writes to its targets until the job is done, whatever happens to the Python thread that
-started it. So a job is noted in a set of this module, with all that it uses, before it starts, and stays there until the
-core says that it is done.
+started it. So a job is noted in a set of this module, with all that it uses, before it starts, and stays there until
+the core says that it is done.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ._core import ffi, lib
-from ._errors import Failure, PlanError, RingioError
+from ._errors import PlanError, RingioError
+from ._failures import TaskFailure, task_failures
 
 # Signals are looked at between slices: Ctrl-C stops a batch within 100 ms.
 _SLICE_MS: Final = 50
@@ -55,7 +56,7 @@ class _State:
 _state = _State()
 
 
-def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> list[Failure]:
+def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> list[TaskFailure]:
     """Execute a plan and wait for it.
 
     Args:
@@ -86,7 +87,7 @@ def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> lis
             done = lib.ringio_job_wait(job.box[0], _SLICE_MS)
         if done < 0:
             raise _not_started(-done)
-        failures = _copy_failures(job.box[0])
+        failures = task_failures(job.box[0])
     except BaseException:
         _abandon(job)
         raise
@@ -139,16 +140,6 @@ def drain(reader: Any, *, wait_ms: int) -> bool:
 def give_up_all() -> None:
     """At the end of the process: threads that wait for a job give it up within one slice."""
     _state.exiting = True
-
-
-def _copy_failures(job: Any) -> list[Failure]:
-    count = ffi.new("uint64_t *")
-    failures = lib.ringio_job_failures(job, count)
-    if count[0] == 0:
-        return []
-    copy = ffi.new("struct ringio_failure[]", count[0])
-    ffi.memmove(copy, failures, ffi.sizeof(copy))
-    return list(copy)
 
 
 def _not_started(status: int) -> Exception:

@@ -17,8 +17,8 @@ from ._records import LAYOUT, MAX_DIMS, PROJECTION
 class Grid:
     """A regular grid of chunks: the innermost chunks, and the shards (chunks of chunks) around them.
 
-    An innermost chunk has one id: the sum, over levels and dimensions, of its coordinate on that level times that level's
-    id stride. Ids of the chunks of one shard are consecutive.
+    An innermost chunk has one id: the sum, over levels and dimensions, of its coordinate on that level times that
+    level's id stride. Ids of the chunks of one shard are consecutive.
 
     Args:
         chunk_shape: elements of an innermost chunk along each dimension.

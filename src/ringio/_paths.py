@@ -59,13 +59,13 @@ def local_path_of_bytes(path: bytes) -> str:
 
 
 def encode_paths(paths: Sequence[str | bytes]) -> tuple[bytes, NDArray[np.uint64]]:
-    """Paths as the C core takes them: one string, each path ended by a NUL, and where in it each begins (uint64[n]).
+    r"""Paths as the C core takes them: one string, each path ended by a NUL, and where in it each begins (uint64[n]).
 
     Raises:
         ValueError: a path has a NUL in it.
 
     >>> encode_paths(["a", b"/b/c"])
-    (b'a\\x00/b/c\\x00', array([0, 2], dtype=uint64))
+    (b'a\x00/b/c\x00', array([0, 2], dtype=uint64))
     """
     if not paths:
         return b"", np.empty(0, np.uint64)

@@ -47,8 +47,8 @@ def compile_chains(
     if tasks.chunk_shape.ndim == 1:
         shapes, which = tasks.chunk_shape[np.newaxis], np.zeros(len(tasks), np.int64)
     else:
-        shapes, which = np.unique(tasks.chunk_shape, axis=0, return_inverse=True)
-    return [_compile(codecs, tuple(map(int, shape)), dtype) for shape in shapes], which.reshape(-1)
+        shapes, which = _distinct_rows(tasks.chunk_shape)
+    return [_compile(codecs, tuple(map(int, shape)), dtype) for shape in shapes], which
 
 
 def _compile(codecs: Chain | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
@@ -145,10 +145,7 @@ def place(
     dim_count = tasks.ndim
     chunk_strides = np.array([chain.strides for chain in chains], np.int64).reshape(len(chains), dim_count)
     strides = chunk_strides[chain_of_task]
-    walked, layout_of_task = np.unique(strides * tasks.source_steps, axis=0, return_inverse=True) if dim_count else (
-        np.zeros((1, 0), np.int64),
-        np.zeros(len(tasks), np.int64),
-    )
+    walked, layout_of_task = _distinct_rows(strides * tasks.source_steps)
     layouts = np.zeros(len(walked), LAYOUT)
     layouts["itemsize"] = dtype.itemsize
     layouts["fill_offset"] = 0 if fill else planning.NO_FILL
@@ -157,10 +154,23 @@ def place(
     return Placement(
         dtype=dtype,
         source_offsets=(tasks.source_starts * strides).sum(axis=1)[order],
-        layout_of_box=layout_of_task.reshape(-1)[order],
+        layout_of_box=layout_of_task[order],
         layouts=layouts,
         starts=starts,
         ends=starts + tasks.counts[order],
         target_index=tasks.target_index[order],
         tasks=order,
     )
+
+
+def _distinct_rows(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct rows of int64[n, d], and which of them each row is."""
+    if rows.shape[1] == 0 or len(rows) == 0:
+        return rows[:1], np.zeros(len(rows), np.int64)
+    # Not np.unique: see _batch.
+    order = np.lexsort(rows.T)
+    ordered = rows[order]
+    new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
+    which = np.empty(len(rows), np.int64)
+    which[order] = np.cumsum(new) - 1
+    return ordered[new], which

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import planning
 from ._core import ffi
-from ._errors import Failure, PlanError, error_from_failure
+from ._errors import PlanError, error_from_failure
+from ._failures import TaskFailure
 from ._paths import encode_paths
 from ._placing import Placement, Records, check_ranges, compile_chains, group, place
 from ._ranges import Ranges, RangeTuple, as_ranges
@@ -82,7 +83,9 @@ class Plan:
             max_request_bytes=max_request_bytes,
             missing_fills=missing_fills,
         )
-        self._placement: Placement | None = place(tasks, pieces.order, item, chains, chain_of_task, fill=fill_value is not None)
+        self._placement: Placement | None = place(
+            tasks, pieces.order, item, chains, chain_of_task, fill=fill_value is not None
+        )
         paths, path_offsets = encode_paths(ranges.paths)
         self._set(
             paths=paths,
@@ -96,7 +99,7 @@ class Plan:
             fill_values=b"" if fill_value is None else np.asarray(fill_value).astype(item).tobytes(),
         )
         first_tasks = pieces.order[pieces.first_projections[:-1].astype(np.int64)]
-        self._describe = lambda task: f"task {first_tasks[int(task_pieces[task])]}"
+        self._describe: Callable[[int], str] | None = lambda task: f"task {first_tasks[int(task_pieces[task])]}"
         self.target_count = int(tasks.target_index.max(initial=0)) + 1
 
     @classmethod
@@ -160,7 +163,7 @@ class Plan:
         chain_records, codec_records = _chain_records(chains)
         self._records = _Records(counts=counts, chains=chain_records, codecs=codec_records, **records)
         self._step_names = [chain.step_names for chain in chains] or [()]
-        self._keep = None
+        self._keep: object = None
 
     @property
     def requests(self) -> Records:
@@ -194,7 +197,7 @@ class Plan:
         targets = np.array([(low, nbytes) for low, nbytes, _ in spans], TARGET)
         return BoundPlan(self, records.struct(targets), (self, records, targets, arrays))
 
-    def error(self, failure: Failure) -> Exception:
+    def error(self, failure: TaskFailure) -> Exception:
         """The exception for a failed task."""
         records = self._records
         if failure.task >= len(records.tasks) or failure.request >= len(records.requests):

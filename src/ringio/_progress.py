@@ -90,5 +90,7 @@ class _TextLine:
         self._next = now + _TEXT_INTERVAL_S
         speed = bytes_done / max(now - self._start, 1e-9) / 1e6
         percent = 100 * bytes_done // max(bytes_total, 1)
-        sys.stderr.write(f"\r{percent:3d} %  {bytes_done / 1e6:,.0f} MB  {speed:,.0f} MB/s" + ("\n" if finished else ""))
+        sys.stderr.write(
+            f"\r{percent:3d} %  {bytes_done / 1e6:,.0f} MB  {speed:,.0f} MB/s" + ("\n" if finished else "")
+        )
         sys.stderr.flush()

@@ -15,7 +15,8 @@ import numpy as np
 from . import _batch, _execute
 from ._buffers import Buffers
 from ._core import ffi, lib
-from ._errors import BackendError, Failure
+from ._errors import BackendError
+from ._failures import TaskFailure
 from ._handle import Handle
 from ._options import Options, backend_name
 from ._plan import BoundPlan, Plan
@@ -30,17 +31,19 @@ OnError: TypeAlias = Literal["raise", "return"]
 class Reader:
     """Reads byte ranges in batches, and executes plans, on all cores.
 
-    A reader keeps its worker threads, rings, buffers and open files from one batch to the next, so make one and keep it;
-    most programs need none but the shared one behind the functions of this module. Its threads start with the first batch.
+    A reader keeps its worker threads, rings, buffers and open files from one batch to the next, so make one and keep
+    it; most programs need none but the shared one behind the functions of this module. Its threads start with the first
+    batch.
 
     One reader may be used by many Python threads at once. After ``fork()`` a child may go on using it: it gets threads
     and rings of its own at first use. It pickles as its configuration.
 
     Args:
-        backend: "auto", "io_uring", "threads" or "memory" (whole files are read into memory and kept: for tests). "auto"
-            takes what the environment variable RINGIO_BACKEND says, or else io_uring where the kernel lets it, or else
-            threads; :attr:`backend_reason` says why.
-        workers: threads that read and decode; None: one for each core that this process may use (affinity, cgroup quota).
+        backend: "auto", "io_uring", "threads" or "memory" (whole files are read into memory and kept: for tests).
+            "auto" takes what the environment variable RINGIO_BACKEND says, or else io_uring where the kernel lets it,
+            or else threads; :attr:`backend_reason` says why.
+        workers: threads that read and decode; None: one for each core that this process may use (affinity, cgroup
+            quota).
         queue_depth: most requests in flight in one worker; None: 128.
         direct: reads past the page cache; not available yet.
         max_gap_bytes: two ranges no further apart than this are read by one request; None: 4096.
@@ -146,7 +149,7 @@ class Reader:
                 overlap, and come in any order.
             out: where the bytes go, back to back, in the order of the ranges: any writable contiguous buffer of exactly
                 their size (numpy array, bytearray, shared memory, torch CPU tensor). None: new memory.
-            on_error: "raise" the error of the first range that failed, or "return" each error in the place of its buffer.
+            on_error: "raise" the error of the first range that failed, or "return" each in the place of its buffer.
             allow_short: give what is there of a range that reaches outside its file, instead of an error.
             progress: True for a progress bar, or a function that is called with (bytes done, bytes in all).
 
@@ -196,8 +199,8 @@ class Reader:
             plan: what to do.
             out: the target: an array of any strides, or another writable buffer; a list or tuple of them where the plan
                 has several.
-            on_error: "raise" the error of the first task that failed, or "return" them all. Other tasks are done all the
-                same; the places of failed ones are left as they were, or hold part of their bytes.
+            on_error: "raise" the error of the first task that failed, or "return" them all. Other tasks are done all
+                the same; the places of failed ones are left as they were, or hold part of their bytes.
             progress: True for a progress bar, or a function that is called with (bytes done, bytes in all).
 
         Returns:
@@ -220,7 +223,7 @@ class Reader:
             raise error
         return out
 
-    def _run(self, bound: BoundPlan, progress: Progress) -> list[Failure]:
+    def _run(self, bound: BoundPlan, progress: Progress) -> list[TaskFailure]:
         watcher = make_watcher(progress, bound.plan.requests)
         with self._handle.use() as pointer:
             failures = _execute.run(pointer, bound.struct, bound.keep, watcher)

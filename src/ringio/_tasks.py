@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,7 +56,15 @@ class Tasks:
         PlanError: shapes that do not agree, a box that reaches outside its chunk, a step below 1.
     """
 
-    __slots__ = ("range_index", "chunk_shape", "source_starts", "counts", "target_starts", "source_steps", "target_index")
+    __slots__ = (
+        "range_index",
+        "chunk_shape",
+        "source_starts",
+        "counts",
+        "target_starts",
+        "source_steps",
+        "target_index",
+    )
 
     range_index: I64
     chunk_shape: I64
@@ -142,7 +150,7 @@ class Tasks:
     @property
     def ndim(self) -> int:
         """How many dimensions the chunks have."""
-        return self.source_starts.shape[1]
+        return int(self.source_starts.shape[1])
 
     def __len__(self) -> int:
         return len(self.range_index)
@@ -166,6 +174,6 @@ def _like(name: str, values: ArrayLike, shape: tuple[int, ...]) -> I64:
         raise PlanError(f"{name} has shape {array.shape}, {shape} is due") from None
 
 
-def _refuse(bad: NDArray[Any], problem: str) -> None:
+def _refuse(bad: NDArray[np.bool_] | np.bool_, problem: str) -> None:
     if bad.any():
         raise PlanError(f"task {int(np.flatnonzero(bad)[0])}: {problem}")

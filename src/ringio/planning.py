@@ -1,7 +1,7 @@
 """Planning kernels: which chunks a selection touches, where they lie, and how few reads fetch them.
 
-Thin numpy wrappers over the C core, for front-ends such as ``ringio_zarr`` that make a :class:`ringio.Plan` out of a file
-format. All of it maps numbers to numbers, but for :func:`stat`. The records are structured arrays that match
+Thin numpy wrappers over the C core, for front-ends such as ``ringio_zarr`` that make a :class:`ringio.Plan` out of a
+file format. All of it maps numbers to numbers, but for :func:`stat`. The records are structured arrays that match
 ``csrc/ringio_api.h``; their dtypes are in this module too.
 """
 
@@ -53,6 +53,7 @@ LOCAL_MAX_GAP_BYTES: Final = 4096
 # A worker decodes what it has just read: 256 KiB is still in its L2 cache then, and larger requests save nothing more.
 LOCAL_MAX_REQUEST_BYTES: Final = 256 * 1024
 
+
 def segments(ids: U64, ids_per_segment: int) -> tuple[U64, U64]:
     """Split ascending ids into those of each outer chunk (shard).
 
@@ -71,7 +72,9 @@ def segments(ids: U64, ids_per_segment: int) -> tuple[U64, U64]:
     ids = np.ascontiguousarray(ids, np.uint64)
     quotients = np.empty(len(ids) + 1, np.uint64)
     firsts = np.empty(len(ids) + 1, np.uint64)
-    count = lib.ringio_plan_segments(u64_pointer(ids), len(ids), ids_per_segment, u64_pointer(quotients), u64_pointer(firsts))
+    count = lib.ringio_plan_segments(
+        u64_pointer(ids), len(ids), ids_per_segment, u64_pointer(quotients), u64_pointer(firsts)
+    )
     return quotients[:count], firsts[: count + 1]
 
 
@@ -114,7 +117,14 @@ def locate(
         raise ValueError(f"firsts does not ascend to {len(ids)}, the number of ids")
     offsets, nbytes = np.empty(len(ids), np.uint64), np.empty(len(ids), np.uint64)
     bad_count = lib.ringio_plan_locate(
-        u64_pointer(ids), count, u64_pointer(firsts), ids_per_segment, ids_per_entry, *map(u64_pointer, arrays), u64_pointer(offsets), u64_pointer(nbytes)
+        u64_pointer(ids),
+        count,
+        u64_pointer(firsts),
+        ids_per_segment,
+        ids_per_entry,
+        *map(u64_pointer, arrays),
+        u64_pointer(offsets),
+        u64_pointer(nbytes),
     )
     return offsets, nbytes, int(bad_count)
 
@@ -160,7 +170,11 @@ def coalesce(
     pieces = ffi.new("struct ringio_pieces *")
     pieces.count = count
     pieces.files = ffi.from_buffer("uint32_t[]", files)
-    pieces.offsets, pieces.nbytes, pieces.first_projections = u64_pointer(offsets), u64_pointer(nbytes), u64_pointer(first_projections)
+    pieces.offsets, pieces.nbytes, pieces.first_projections = (
+        u64_pointer(offsets),
+        u64_pointer(nbytes),
+        u64_pointer(first_projections),
+    )
     if chains is not None:
         chains = np.ascontiguousarray(chains, np.uint32)
         if chains.shape != (count,):

@@ -32,8 +32,8 @@ def faulty_reader(
     """A reader whose reads go wrong now and then.
 
     Every rate is "one in so many", 0 never. What a reader can recover from (``short``, ``zero``, ``eintr``, ``eagain``,
-    ``late``, ``submit``) must not be seen in the bytes; ``eio`` must be seen as an OSError and nothing else. The same seed
-    gives the same faults to the same requests in one worker.
+    ``late``, ``submit``) must not be seen in the bytes; ``eio`` must be seen as an OSError and nothing else. The same
+    seed gives the same faults to the same requests in one worker.
 
     Args:
         backend: "auto", "io_uring", "threads" or "memory".

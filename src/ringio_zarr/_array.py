@@ -13,8 +13,8 @@ from ._chain import build_pipeline
 from ._grid import grid_shape
 from ._metadata import ArrayMetadata
 from ._node import Node, Options
-from ._planner import Boxes, Planner, Progress
-from ._result import check_out, first_offset
+from ._planner import Planner, Progress
+from ._result import check_out
 from ._selection import Box, normalise_basic, normalise_crop_shape, normalise_crops
 from ._store import LocalStore
 
@@ -34,7 +34,7 @@ class Array(Node):
         (2, 1, 128, 128)
     """
 
-    __slots__ = ("_location", "_metadata", "_planner", "_shape", "_steps", "dtype")
+    __slots__ = ("_location", "_metadata", "_planner", "_shape", "dtype")
 
     metadata_type = ArrayMetadata
     dtype: np.dtype[Any]
@@ -45,7 +45,6 @@ class Array(Node):
         self._location = self.location
         self._planner = Planner(metadata, build_pipeline(metadata), self._location, options.cache)
         self._shape = metadata.shape
-        self._steps = np.ones((1, metadata.ndim), np.int64)
         self.dtype = metadata.dtype
 
     # ---------------------------------------------------------------------------------------------------- attributes
@@ -192,9 +191,8 @@ class Array(Node):
         filled = [number for number, box in enumerate(boxes) if 0 not in box.counts]
         if filled:
             targets = [results[number] for number in filled]
-            firsts = [first_offset(target) for target in targets]
-            plan_boxes = self._planner.boxes([boxes[number] for number in filled], targets, firsts)
-            self._planner.read(plan_boxes, targets, self._options.get_reader(), progress)
+            batch = self._planner.boxes([boxes[number] for number in filled], targets)
+            self._planner.read(batch, targets, self._options.get_reader(), progress)
         if out is not None:
             return list(out)
         return [
@@ -229,14 +227,7 @@ class Array(Node):
         else:
             result = check_out(out, (count, *crop_shape), self.dtype)
         if result.size:
-            first = first_offset(result)
-            boxes = Boxes(
-                starts=rows,
-                counts=np.array([crop_shape], np.int64).reshape(1, -1),
-                steps=self._steps,
-                target_offsets=first + result.strides[0] * np.arange(count),
-                layouts=self._planner.layouts([result.strides[1:]], []),
-            )
+            boxes = self._planner.crops(rows, crop_shape, result)
             self._planner.read(boxes, result, self._options.get_reader(), progress)
         return result if out is None else out
 
@@ -253,7 +244,7 @@ class Array(Node):
     def _read_box(self, box: Box, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         result: npt.NDArray[Any] = np.empty(box.shape, self.dtype) if out is None else out
         if 0 not in box.counts:
-            boxes = self._planner.boxes([box], [result], [0 if out is None else first_offset(result)])
+            boxes = self._planner.boxes([box], [result])
             self._planner.read(boxes, result, self._options.get_reader())
         return result
 

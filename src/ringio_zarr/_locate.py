@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +21,8 @@ from ._store import ChunkFiles
 _MAX_ERRNO: Final = 4095  # of Linux; what planning.stat() adds to them lies beyond
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Located:
-    """Where some chunks lie.
+class Located(NamedTuple):
+    """Where some chunks lie. A tuple, because one is made for each ``a[...]``.
 
     Attributes:
         paths: of files.
@@ -137,17 +135,17 @@ class ShardLocator:
 
     def _outermost(self, lookup: Lookup, firsts: U64) -> Shards:
         """The files as shards. What is there but is no file, or may not be looked at, is noted as bad."""
-        statuses = lookup.identities["status"]
+        statuses = lookup.identities["status"].tolist()
         shards = Shards(
             files=np.arange(len(statuses), dtype=np.uint32),
-            bases=np.where(statuses == 0, np.uint64(0), np.uint64(planning.MISSING)),
-            sizes=np.ascontiguousarray(lookup.identities["nbytes"]),
+            bases=np.array([planning.MISSING if status else 0 for status in statuses], np.uint64),
+            sizes=lookup.identities["nbytes"].copy(),
             firsts=firsts,
         )
-        if statuses.any():
-            for shard in np.flatnonzero((statuses != 0) & (statuses != -errno.ENOENT)).tolist():
+        for shard, status in enumerate(statuses):
+            if status not in (0, -errno.ENOENT):
                 first, end = shards.span(shard)
-                error = _stat_error(-int(statuses[shard]), lookup.paths[shard])
+                error = _stat_error(-status, lookup.paths[shard])
                 error.add_note(f"while reading {self._describe(int(lookup.ids[first]))}")
                 lookup.fail(first, end, error)
         return shards

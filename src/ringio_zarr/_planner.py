@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ from ._chain import Pipeline
 from ._grid import c_strides, grid_shape
 from ._locate import FilePerChunk, Located, Locator, ShardLocator
 from ._metadata import ArrayMetadata
+from ._result import first_offset
 from ._selection import Box
 from ._store import ChunkFiles
 
@@ -27,9 +27,8 @@ Progress: TypeAlias = bool | Callable[[int, int], object] | None
 _ATTEMPTS: Final = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Boxes:
-    """Boxes of an array and their places in targets.
+class Boxes(NamedTuple):
+    """Boxes of an array and their places in targets. A tuple, because one is made for each ``a[...]``.
 
     Attributes:
         starts: first elements, int64[n, ndim].
@@ -91,7 +90,16 @@ class Planner:
         cache: keeps shard indexes.
     """
 
-    __slots__ = ("_chains", "_directory", "_fill_data", "_layout", "_locator", "_numbers", "_source_strides")
+    __slots__ = (
+        "_chains",
+        "_directory",
+        "_fill_data",
+        "_itemsize",
+        "_kept_layout",
+        "_locator",
+        "_numbers",
+        "_source_strides",
+    )
 
     def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline, directory: str, cache: ShardIndexCache) -> None:
         self._numbers = ChunkNumbers(metadata, pipeline)
@@ -103,52 +111,60 @@ class Planner:
             ShardLocator(files, pipeline, cache, self._describe) if pipeline.levels else FilePerChunk(files)
         )
         self._source_strides = pipeline.chunk_strides
-        self._layout = planning.layout(
-            source_strides=pipeline.chunk_strides,
-            target_strides=(0,) * metadata.ndim,
-            itemsize=metadata.dtype.itemsize,
-            fill_offset=0,
+        self._itemsize = metadata.dtype.itemsize
+        self._kept_layout: tuple[object, npt.NDArray[np.void]] | None = None
+
+    def crops(self, starts: npt.NDArray[np.int64], crop_shape: Sequence[int], target: npt.NDArray[Any]) -> Boxes:
+        """Boxes of one shape that follow each other along the first dimension of a target."""
+        first = first_offset(target)
+        return Boxes(
+            starts=starts,
+            counts=np.array([crop_shape], np.int64).reshape(1, -1),
+            steps=np.ones((1, len(crop_shape)), np.int64),
+            target_offsets=first + target.strides[0] * np.arange(len(starts)),
+            layouts=self._layout_of(target.strides[1:], (1,) * len(crop_shape)),
         )
 
-    def layouts(self, target_strides: Sequence[Sequence[int]], steps: Sequence[Sequence[int]]) -> npt.NDArray[np.void]:
-        """Layouts for targets number 0, 1, …, given their strides, and the steps of the boxes, per array dimension."""
-        count = len(target_strides)
-        if count == 1:
-            layouts = self._layout.copy()
-        else:
-            layouts = np.repeat(self._layout, count)
-            layouts["target"] = np.arange(count)
-        if dim_count := len(self._source_strides):
-            layouts["target_strides"][:, :dim_count] = target_strides
-            for number, row in enumerate(steps):
-                if any(step != 1 for step in row):
-                    layouts["source_strides"][number, :dim_count] = self._stepped_strides(row)
-        return layouts
+    def boxes(self, boxes: Sequence[Box], targets: Sequence[npt.NDArray[Any]]) -> Boxes:
+        """Boxes with a target each."""
+        count = len(boxes)
+        table = np.array([(box.starts, box.counts, box.steps) for box in boxes], np.int64).reshape(count, 3, -1)
+        offsets = []
+        layouts = []
+        for box, target in zip(boxes, targets, strict=True):
+            strides = target.strides
+            offsets.append(box.target_offset(strides) + first_offset(target))
+            layouts.append(self._layout_of(box.target_strides(strides), box.steps))
+        if count > 1:
+            joined = np.concatenate(layouts)
+            joined["target"] = np.arange(count)
+        return Boxes(
+            starts=table[:, 0],
+            counts=table[:, 1],
+            steps=table[:, 2],
+            target_offsets=np.array(offsets, np.int64),
+            layouts=joined if count > 1 else layouts[0],
+            box_layouts=np.arange(count, dtype=np.uint64) if count > 1 else None,
+        )
 
-    def _stepped_strides(self, steps: Sequence[int]) -> list[int]:
+    def _layout_of(self, target_strides: tuple[int, ...], steps: tuple[int, ...]) -> npt.NDArray[np.void]:
+        """LAYOUT[1] for target number 0. The last one is kept: batches tend to be alike."""
+        kept = self._kept_layout
+        if kept is not None and kept[0] == (target_strides, steps):
+            return kept[1]
         # With a step as long as a chunk there is one element in each, and no next one; the product might overflow.
         lengths = self._numbers.grid.chunk_shape
-        return [
-            stride * step if step < length else 0
-            for stride, step, length in zip(self._source_strides, steps, lengths, strict=True)
-        ]
-
-    def boxes(self, boxes: Sequence[Box], targets: Sequence[npt.NDArray[Any]], firsts: Sequence[int]) -> Boxes:
-        """Boxes with a target each, whose first element is ``firsts`` bytes above its lowest address."""
-        strides = [target.strides for target in targets]
-        table = np.array([(box.starts, box.counts, box.steps) for box in boxes], np.int64)
-        table = table.reshape(len(boxes), 3, -1).transpose(1, 0, 2)
-        offsets = [box.target_offset(row) + first for box, row, first in zip(boxes, strides, firsts, strict=True)]
-        return Boxes(
-            starts=table[0],
-            counts=table[1],
-            steps=table[2],
-            target_offsets=np.array(offsets, np.int64),
-            layouts=self.layouts(
-                [box.target_strides(row) for box, row in zip(boxes, strides, strict=True)], [box.steps for box in boxes]
-            ),
-            box_layouts=np.arange(len(boxes), dtype=np.uint64) if len(boxes) > 1 else None,
+        layout = planning.layout(
+            source_strides=[
+                stride * step if step < length else 0
+                for stride, step, length in zip(self._source_strides, steps, lengths, strict=True)
+            ],
+            target_strides=target_strides,
+            itemsize=self._itemsize,
+            fill_offset=0,
         )
+        self._kept_layout = ((target_strides, steps), layout)
+        return layout
 
     def read(self, boxes: Boxes, targets: Any, reader: Reader, progress: Progress = None) -> None:
         """Read boxes into their targets.
@@ -230,8 +246,7 @@ def _drop_bad(found: planning.Intersection, located: Located) -> tuple[planning.
     pairs = np.repeat(good, pair_counts.view(np.int64))
     first_projections = np.zeros(int(good.sum()) + 1, np.uint64)
     np.cumsum(pair_counts[good], out=first_projections[1:])
-    kept = replace(
-        located,
+    kept = located._replace(
         file_numbers=located.file_numbers[good],
         offsets=located.offsets[good],
         nbytes=located.nbytes[good],

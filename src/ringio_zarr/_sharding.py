@@ -80,7 +80,7 @@ class Shards:
 
     def file_numbers(self) -> npt.NDArray[np.uint32]:
         """The file of each chunk."""
-        return np.repeat(self.files, np.diff(self.firsts).view(np.int64))
+        return np.repeat(self.files, (self.firsts[1:] - self.firsts[:-1]).view(np.int64))
 
 
 class IndexReader:

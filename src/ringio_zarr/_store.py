@@ -82,9 +82,14 @@ class LocalStore:
         return Path(self.file_path(key)).is_file()
 
     def child_directories(self, key: str) -> list[str]:
-        """The names of the directories directly below, sorted."""
+        """The names of the directories directly below, and of links to directories, sorted."""
         with os.scandir(self.file_path(key)) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+            return sorted(
+                entry.name
+                for entry in entries
+                # Path.is_dir() says no where links go round in circles, which is an error for entry.is_dir().
+                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())
+            )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LocalStore) and self.root == other.root

@@ -1,5 +1,5 @@
-/* Goal: every codec gives back what was encoded, chains of them too; and whatever the encoded bytes are, cut, changed or
-   made up, a decoder ends with a status and stays inside its buffers.  Source and target are mapped so that the byte
+/* Goal: every codec gives back what was encoded, chains of them too; and whatever the encoded bytes are, cut, changed
+   or made up, a decoder ends with a status and stays inside its buffers.  Source and target are mapped so that the byte
    behind each is not there.  Exit status 0 is a pass. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,7 +18,7 @@
 #define DECODED_NBYTES ((size_t)24000) /* of a chunk: a multiple of all the item sizes here */
 #define CAPACITY_NBYTES ((size_t)1 << 20)
 
-/* ---------------------------------------------------------------------------------------- buffers that end with a page */
+/* ------------------------------------------------------------------------------------- buffers that end with a page */
 
 struct guarded {
     uint8_t *end; /* the first byte that is not there */
@@ -27,7 +27,8 @@ struct guarded {
 static struct guarded make_guarded(void)
 {
     size_t page_nbytes = 65536;
-    uint8_t *pages = mmap(NULL, CAPACITY_NBYTES + page_nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t nbytes = CAPACITY_NBYTES + page_nbytes;
+    uint8_t *pages = mmap(NULL, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(pages != MAP_FAILED);
     CHECK(mprotect(pages + CAPACITY_NBYTES, page_nbytes, PROT_NONE) == 0);
     return (struct guarded){pages + CAPACITY_NBYTES};
@@ -50,7 +51,7 @@ static int decode(const struct ringio_chain *chain, const struct ringio_codec *c
                               chain->decoded_nbytes, decoded, error);
 }
 
-/* ------------------------------------------------------------------------------------------------- encoders, for tests */
+/* ---------------------------------------------------------------------------------------------- encoders, for tests */
 
 static uint8_t plain[DECODED_NBYTES];
 
@@ -161,7 +162,8 @@ static size_t encode_blosc(struct span source, uint8_t *target)
         put_u32_le(target + 16 + 4 * i, (uint32_t)at);
         for (size_t half = 0; half < 2; half++) {
             const uint8_t *stream = shuffled + half * HALF_NBYTES;
-            int nbytes = LZ4_compress_default((const char *)stream, (char *)target + at + 4, HALF_NBYTES, HALF_NBYTES - 1);
+            int nbytes = LZ4_compress_default((const char *)stream, (char *)target + at + 4, HALF_NBYTES,
+                                              HALF_NBYTES - 1);
             if (nbytes <= 0) {
                 nbytes = HALF_NBYTES;
                 memcpy(target + at + 4, stream, HALF_NBYTES);
@@ -234,7 +236,7 @@ static int decodes_to_plain(const struct encoded *encoded, struct span source)
     return memcmp(decoded.data, plain, DECODED_NBYTES) == 0;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the tests */
+/* -------------------------------------------------------------------------------------------------------- the tests */
 
 static void test_round_trips(void)
 {
@@ -331,8 +333,9 @@ static void test_blosclz_overflow(void)
         .decoded_nbytes = codec.decoded_nbytes, .encoded_nbytes_max = UINT64_MAX, .codec_count = 1};
     struct span decoded;
     struct codec_error error;
-    int status = codec_decode_chain(decoder, &chain, &codec, (struct span){chunk, HEADER_NBYTES + STREAM_NBYTES}, target,
-                                    (size_t)codec.decoded_nbytes, &decoded, &error);
+    struct span source = {chunk, HEADER_NBYTES + STREAM_NBYTES};
+    int status = codec_decode_chain(decoder, &chain, &codec, source, target, (size_t)codec.decoded_nbytes, &decoded,
+                                    &error);
     CHECK(status == -RINGIO_CORRUPT && error.got == RINGIO_REASON_DATA);
     free(chunk);
     free(target);

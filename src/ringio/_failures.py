@@ -1,0 +1,30 @@
+"""What went wrong in a job, task by task."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ._core import ffi, lib
+
+
+class TaskFailure(NamedTuple):
+    """``struct ringio_failure``, copied: the core's own goes with its job."""
+
+    task: int
+    request: int
+    status: int
+    step: int
+    got: int
+    expected: int
+
+
+def task_failures(job: Any) -> list[TaskFailure]:
+    """The failures of a ``struct ringio_job *`` that is done, ordered by task."""
+    count = ffi.new("uint64_t *")
+    failures = lib.ringio_job_failures(job, count)
+    if count[0] == 0:
+        return []
+    return [
+        TaskFailure(record.task, record.request, record.status, record.step, record.got, record.expected)
+        for record in failures[0 : count[0]]
+    ]

@@ -1,0 +1,99 @@
+"""The public names: what is here is a promise, what is not is nobody's to use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import ringio
+import ringio.testing
+import ringio_zarr
+
+RINGIO = {
+    "read_ranges",
+    "Ranges",
+    "Buffers",
+    "Reader",
+    "default_reader",
+    "Statistics",
+    "Plan",
+    "Task",
+    "Tasks",
+    "codecs",
+    "planning",
+    "RingioError",
+    "BackendError",
+    "RangeError",
+    "DecodeError",
+    "UnsupportedCodecError",
+    "PlanError",
+    "FileChangedError",
+    "MemoryLimitError",
+    "__version__",
+}
+RINGIO_ZARR = {
+    "open",
+    "open_array",
+    "open_group",
+    "Array",
+    "Group",
+    "MetadataError",
+    "UnsupportedError",
+}
+
+
+@pytest.mark.parametrize(("module", "names"), [(ringio, RINGIO), (ringio_zarr, RINGIO_ZARR)])
+def test_names(module, names):
+    assert set(module.__all__) == names
+    assert len(module.__all__) == len(names)
+    assert all(hasattr(module, name) for name in names)
+
+
+@pytest.mark.parametrize("module", [ringio, ringio.planning, ringio.testing, ringio_zarr])
+def test_everything_public_says_what_it_is(module):
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if callable(thing):
+            assert thing.__doc__, name
+
+
+def test_error_tree():
+    """Whoever knows only the standard exceptions catches the right ones."""
+    for error, parents in {
+        ringio.RangeError: (ringio.RingioError, ValueError),
+        ringio.DecodeError: (ringio.RingioError, ValueError),
+        ringio.UnsupportedCodecError: (ringio.RingioError, ValueError),
+        ringio.PlanError: (ringio.RingioError, ValueError),
+        ringio.FileChangedError: (ringio.RingioError, OSError),
+        ringio.MemoryLimitError: (ringio.RingioError, MemoryError),
+        ringio.BackendError: (ringio.RingioError,),
+    }.items():
+        assert all(issubclass(error, parent) for parent in parents)
+
+
+def test_version_is_that_of_the_package():
+    try:
+        installed = metadata.version("ringio")
+    except metadata.PackageNotFoundError:
+        pytest.skip("ringio is not installed, only importable")
+    assert ringio.__version__ == installed
+
+
+@pytest.mark.parametrize("module", ["ringio", "ringio_zarr"])
+def test_import_is_light(module):
+    """Nothing that is slow to import comes along, and no thread and no ring is made."""
+    code = f"""
+import sys, threading, pathlib
+import numpy
+before = set(sys.modules)
+import {module}
+assert threading.active_count() == 1
+assert not any("io_uring" in str(fd.readlink()) for fd in pathlib.Path("/proc/self/fd").iterdir() if fd.exists())
+heavy = {{"zarr", "obstore", "tqdm", "asyncio", "multiprocessing", "blosc2", "numcodecs", "numpy.testing", "urllib.request"}}
+print(*sorted(heavy & (set(sys.modules) - before)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""

@@ -1,0 +1,209 @@
+"""Groups: the members, attributes and trees that zarr-python wrote, v2 and v3."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+import ringio
+import ringio_zarr
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
+
+ATTRIBUTES = {"title": "a test", "nested": {"list": [1, 2.5, None, "ä"]}}
+
+
+@pytest.fixture(params=[2, 3])
+def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Any]:
+    """A hierarchy, and it as zarr-python opens it: /, /surface, /surface/deep, arrays in each."""
+    path = tmp_path / "h.zarr"
+    root = zarr.create_group(str(path), zarr_format=request.param, attributes=ATTRIBUTES)
+    surface = root.create_group("surface", attributes={"level": 0})
+    deep = surface.create_group("deep")
+    for number, group in enumerate([root, surface, deep]):
+        array = group.create_array("t2m", shape=(6, 4), chunks=(2, 4), dtype="<f4", attributes={"number": number})
+        array[...] = np.arange(24).reshape(6, 4) + number
+    root.create_array("mask", shape=(3,), dtype="bool")
+    (path / "not-a-node").mkdir()
+    (path / "readme.txt").write_text("neither is this")
+    return path, zarr.open_group(str(path), mode="r")
+
+
+def test_members_are_those_of_zarr_python(written: tuple[Path, Any]) -> None:
+    path, theirs = written
+    ours = ringio_zarr.open(path)
+    assert isinstance(ours, ringio_zarr.Group)
+    assert sorted(ours) == sorted(theirs) == ["mask", "surface", "t2m"]
+    assert len(ours) == len(theirs) == 3
+    assert sorted(ours.keys()) == sorted(theirs.keys())
+    assert sorted(ours.array_keys()) == sorted(theirs.array_keys()) == ["mask", "t2m"]
+    assert sorted(ours.group_keys()) == sorted(theirs.group_keys()) == ["surface"]
+    assert [name for name, _ in ours.arrays()] == [array.basename for array in ours.array_values()]
+    assert [group.basename for group in ours.group_values()] == ["surface"]
+    for depth in (0, 1, None):
+        want = sorted(name for name, _ in theirs.members(max_depth=depth))
+        assert sorted(name for name, _ in ours.members(max_depth=depth)) == want
+        assert ours.nmembers(max_depth=depth) == theirs.nmembers(max_depth=depth) == len(want)
+
+
+def test_the_way_down(written: tuple[Path, Any]) -> None:
+    path, theirs = written
+    ours = ringio_zarr.open_group(path)
+    for name in ["t2m", "surface", "surface/deep", "surface/deep/t2m", "/surface//t2m/"]:
+        node, want = ours[name], theirs[name.strip("/").replace("//", "/")]
+        for attribute in ["name", "path", "basename", "read_only"]:
+            assert getattr(node, attribute) == getattr(want, attribute)
+        assert dict(node.attrs) == want.attrs.asdict() == node.attrs.asdict()
+        assert node.zarr_format == want.metadata.zarr_format
+        assert name in ours
+        assert ours.get(name) == node
+    np.testing.assert_array_equal(ours["surface"]["deep"]["t2m"][...], theirs["surface/deep/t2m"][...])
+    assert ours["surface/t2m"] == ours["surface"]["t2m"] == ringio_zarr.open(path, path="surface/t2m")
+    assert ours["surface/t2m"] != ours["t2m"]
+    # The same directory, but another root: zarr-python, too, names it from there.
+    assert ringio_zarr.open(path / "surface" / "t2m").name == "/"
+
+
+def test_attributes_cannot_be_changed(written: tuple[Path, Any]) -> None:
+    ours = ringio_zarr.open_group(written[0])
+    assert ours.attrs == ATTRIBUTES
+    assert ours.attrs["nested"]["list"][3] == "ä"
+    assert "title" in ours.attrs
+    assert len(ours.attrs) == 2
+    with pytest.raises(TypeError):
+        ours.attrs["title"] = "other"  # type: ignore[index]
+    assert "title" in repr(ours.attrs)
+
+
+def test_members_that_are_not_there(written: tuple[Path, Any]) -> None:
+    path, _ = written
+    ours = ringio_zarr.open_group(path)
+    for name in ["nope", "surface/nope", "not-a-node", "readme.txt", "t2m/x", "zarr.json"]:
+        assert name not in ours
+        assert ours.get(name, 3) == 3
+        with pytest.raises(KeyError) as caught:
+            ours[name]
+        assert name in str(caught.value)
+        assert str(path) in str(caught.value)
+    assert 3 not in ours
+    with pytest.raises(TypeError, match="int"):
+        ours[3]  # type: ignore[index]
+    with pytest.raises(ValueError, match=r"\.\."):
+        ours["../h.zarr"]
+
+
+def test_tree(written: tuple[Path, Any]) -> None:
+    tree = ringio_zarr.open_group(written[0]).tree()
+    assert str(tree).splitlines() == [
+        "/",
+        "├── mask (3,) bool",
+        "├── surface",
+        "│   ├── deep",
+        "│   │   └── t2m (6, 4) float32",
+        "│   └── t2m (6, 4) float32",
+        "└── t2m (6, 4) float32",
+    ]
+    assert repr(tree) == str(tree)
+    assert str(ringio_zarr.open_group(written[0]).tree(level=1)).count("\n") == 3
+
+
+def test_opening_what_it_is_not(written: tuple[Path, Any]) -> None:
+    path, _ = written
+    with pytest.raises(ringio_zarr.MetadataError, match=r"h.zarr/.*: this is a group"):
+        ringio_zarr.open_array(path)
+    with pytest.raises(ringio_zarr.MetadataError, match=r"t2m/.*: this is an array"):
+        ringio_zarr.open_group(path, path="t2m")
+
+
+def test_pickles_and_compares_by_place(written: tuple[Path, Any]) -> None:
+    path, _ = written
+    group = ringio_zarr.open_group(path)["surface"]
+    assert pickle.loads(pickle.dumps(group)) == group
+    assert hash(pickle.loads(pickle.dumps(group))) == hash(group)
+    assert group != ringio_zarr.open_group(path)
+    assert "h.zarr/surface" in repr(group)
+    array = group["t2m"]
+    data = pickle.dumps(array)
+    (path / "surface" / "t2m").rename(path / "surface" / "moved")
+    with pytest.raises(FileNotFoundError, match="t2m"):
+        pickle.loads(data)
+
+
+def test_options_are_handed_down(written: tuple[Path, Any]) -> None:
+    reader = ringio.Reader("threads", workers=1)
+    group = ringio_zarr.open_group(written[0], reader=reader, shard_index_cache_bytes=1000)
+    group["surface/deep/t2m"][...]
+    assert reader.statistics().tasks == 3
+    again = pickle.loads(pickle.dumps(group["surface"]))
+    assert again == group["surface"]
+    assert again != ringio_zarr.open_group(written[0])["surface"]
+
+
+def test_consolidated_groups_open(tmp_path: Path) -> None:
+    for zarr_format in (2, 3):
+        path = tmp_path / str(zarr_format)
+        root = zarr.create_group(str(path), zarr_format=zarr_format)
+        root.create_array("x", shape=(3,), dtype="i4")[...] = 7
+        zarr.consolidate_metadata(str(path))
+        assert ringio_zarr.open_group(path)["x"][...].tolist() == [7, 7, 7]
+
+
+def test_which_format_is_taken(tmp_path: Path) -> None:
+    for zarr_format in (2, 3):
+        zarr.create_group(str(tmp_path / "both"), zarr_format=zarr_format, attributes={"format": zarr_format})
+    assert ringio_zarr.open_group(tmp_path / "both").attrs["format"] == 3
+    assert ringio_zarr.open_group(tmp_path / "both", zarr_format=2).attrs["format"] == 2
+    zarr.create_group(str(tmp_path / "two"), zarr_format=2)
+    with pytest.raises(FileNotFoundError, match=r"looked for zarr.json\)"):
+        ringio_zarr.open(tmp_path / "two", zarr_format=3)
+
+
+def test_ways_to_say_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "with a space" / "g"
+    zarr.create_group(str(place)).create_array("x", shape=(2,), dtype="i4")
+    monkeypatch.chdir(tmp_path)
+    url = place.as_uri()
+    assert "%20" in url
+    spellings = [place, str(place), url, url.replace("file://", "file://localhost"), "with a space/g", f"{place}/"]
+    groups = [ringio_zarr.open_group(spelling) for spelling in spellings]
+    assert all(group == groups[0] for group in groups)
+    monkeypatch.chdir("/")
+    assert groups[4]["x"].shape == (2,)  # a relative path is that of the moment
+    assert ringio_zarr.open(place, path="x") == groups[0]["x"]
+    assert ringio_zarr.open(groups[0].store, path="/x/") == groups[0]["x"]
+
+
+def test_a_broken_member_does_not_hide_the_others(written: tuple[Path, Any]) -> None:
+    path, _ = written
+    document = path / "surface" / ("zarr.json" if (path / "zarr.json").exists() else ".zgroup")
+    document.write_text("{")
+    ours = ringio_zarr.open_group(path)
+    assert sorted(ours) == ["mask", "surface", "t2m"]
+    assert ours["t2m"].shape == (6, 4)
+    with pytest.raises(ringio_zarr.MetadataError, match="surface"):
+        ours["surface"]
+
+
+def test_links_that_go_round(tmp_path: Path) -> None:
+    zarr.create_group(str(tmp_path / "g"))
+    (tmp_path / "g" / "self").symlink_to(tmp_path / "g")
+    assert len(ringio_zarr.open_group(tmp_path / "g").members(max_depth=3)) == 4
+    assert 1 < ringio_zarr.open_group(tmp_path / "g").nmembers(max_depth=None) < 100  # the kernel follows only so many
+
+
+def test_documents_that_are_damaged(tmp_path: Path) -> None:
+    zarr.create_group(str(tmp_path / "g"), zarr_format=2)
+    (tmp_path / "g" / ".zattrs").write_text("[1]")
+    with pytest.raises(ringio_zarr.MetadataError, match=r"g/\.zattrs"):
+        ringio_zarr.open(tmp_path / "g")
+    zarr.create_group(str(tmp_path / "h"))
+    file = tmp_path / "h" / "zarr.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "attributes": 3}))
+    with pytest.raises(ringio_zarr.MetadataError, match=r"h/zarr.json: attributes"):
+        ringio_zarr.open(tmp_path / "h")
