@@ -80,10 +80,11 @@ build/%/build.ninja: $(VENV)/requirements
 # ----------------------------------------------------------------------------------------------- style
 
 .PHONY: lint
-lint: $(VENV)/package $(VENV)/extra-dev $(VENV)/extra-test ## ruff and mypy --strict
+lint: $(VENV)/extra-dev $(VENV)/extra-test $(VENV)/extra-bench ## ruff and mypy --strict
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict
+	MYPYPATH=src:bench:examples $(VENV)/bin/mypy --strict bench examples scripts
 
 .PHONY: format
 format: $(VENV)/extra-dev ## let ruff put the Python files into shape

@@ -161,14 +161,15 @@ static void undo_delta(size_t itemsize, const uint8_t *first, uint8_t *block, si
         block[i] ^= reference[i - unit];
 }
 
-static void undo_bitshuffle(const struct blosc_chunk *chunk, size_t itemsize, const uint8_t *source, uint8_t *target,
-                            size_t nbytes)
+/* Returns 0 or -errno: c-blosc2 takes memory for it. */
+static int undo_bitshuffle(const struct blosc_chunk *chunk, size_t itemsize, const uint8_t *source, uint8_t *target,
+                           size_t nbytes)
 {
     size_t count = nbytes / itemsize;
-    if (count < 8 || (chunk->version <= BLOSC1_LAST_VERSION && count % 8 != 0))
-        memcpy(target, source, nbytes); /* was left as it is */
-    else
-        blosc2_bitunshuffle((int32_t)itemsize, (int32_t)nbytes, source, target);
+    if (count >= 8 && (chunk->version > BLOSC1_LAST_VERSION || count % 8 == 0))
+        return blosc2_bitunshuffle((int32_t)itemsize, (int32_t)nbytes, source, target) < 0 ? codec_no_memory() : 0;
+    memcpy(target, source, nbytes); /* was left as it is */
+    return 0;
 }
 
 /* Where the output of the filter before filters[i], in decoding order, goes: the last writes to 'target', the others to
@@ -208,10 +209,13 @@ static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk
         uint8_t *output = filter_target(decoder, chunk, i, target);
         if (output == NULL)
             return codec_no_memory();
+        int status = 0;
         if (chunk->filters[i] == BLOSC_SHUFFLE)
             codec_unshuffle(chunk->filter_itemsizes[i], data, output, nbytes);
         else
-            undo_bitshuffle(chunk, chunk->filter_itemsizes[i], data, output, nbytes);
+            status = undo_bitshuffle(chunk, chunk->filter_itemsizes[i], data, output, nbytes);
+        if (status != 0)
+            return status;
         data = output;
     }
     return 0;

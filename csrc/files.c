@@ -10,7 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* -------------------------------------------------------------------------------------------------------- identities */
+/* ------------------------------------------------------------------------------------------------------- identities */
 
 static void identity_set(struct ringio_identity *identity, const struct stat *info)
 {
@@ -98,15 +98,15 @@ static void file_close(struct file *file)
     free(file);
 }
 
-/* Opens without waiting for a writer of a FIFO, refuses what is not a regular file, and then clears O_NONBLOCK: io_uring
-   takes it as a promise and answers -EAGAIN for regular files that have it. */
+/* Opens without waiting for a writer of a FIFO, refuses what is not a regular file, and then clears O_NONBLOCK:
+   io_uring takes it as a promise and answers -EAGAIN for regular files that have it. */
 static int file_open(const char *path, uint64_t hash, int load, struct file **opened)
 {
     size_t path_nbytes = strlen(path) + 1;
     struct file *file = calloc(1, sizeof *file + path_nbytes);
     if (!file)
         return -ENOMEM;
-    memcpy(file->path, path, path_nbytes);
+    file->path = memcpy(file + 1, path, path_nbytes);
     file->hash = hash;
     do {
         file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -130,7 +130,7 @@ static int file_open(const char *path, uint64_t hash, int load, struct file **op
     return status;
 }
 
-/* --------------------------------------------------------------------------------------------------------- the cache */
+/* -------------------------------------------------------------------------------------------------------- the cache */
 
 void file_cache_init(struct file_cache *cache, uint32_t count_max, int load)
 {

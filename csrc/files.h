@@ -22,7 +22,7 @@ struct file {
     uint64_t pins;
     struct file *chain_next; /* same hash bucket */
     struct file *newer, *older;
-    char path[];
+    char *path; /* behind this struct, in the same block */
 };
 
 #define FILE_BUCKETS 1024

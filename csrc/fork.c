@@ -1,8 +1,8 @@
 /* fork.c: what becomes of readers in a child of fork(2).
 
    Threads do not come along, and a ring used from two processes breaks both.  So a child forgets the parent's workers,
-   rings, buffers and jobs (their memory stays mapped and unused: nothing in it may be touched), keeps its options and the open
-   files, and starts workers of its own with its first job. */
+   rings, buffers and jobs (their memory stays mapped and unused: nothing in it may be touched), keeps its options and
+   the open files, and starts workers of its own with its first job. */
 #include <pthread.h>
 #include <stdlib.h>
 

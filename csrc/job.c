@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether a file may serve two requests.  Where requests stand in the order of their files, which coalescing leaves them
-   in, it is exact. */
+/* Whether a file may serve two requests: exact where requests stand in the order of their files, as coalescing leaves
+   them. */
 static int serves_twice(const struct ringio_plan *plan)
 {
     int64_t last = -1;
@@ -55,7 +55,7 @@ void job_free(struct ringio_job *job)
     free(job);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- failures */
+/* --------------------------------------------------------------------------------------------------------- failures */
 
 void job_fail(struct ringio_job *job, const struct ringio_failure *failure)
 {
@@ -83,18 +83,15 @@ static int by_task(const void *a, const void *b)
 
 const struct ringio_failure *ringio_job_failures(struct ringio_job *job, uint64_t *count)
 {
-    static const struct ringio_failure no_memory = {.status = -RINGIO_NO_MEMORY};
-    *count = job->failure_count;
+    *count = job->failures_lost ? UINT64_MAX : job->failure_count;
+    if (job->failures_lost)
+        return NULL;
     if (job->failure_count)
         qsort(job->failures, job->failure_count, sizeof *job->failures, by_task);
-    else if (job->failures_lost) {
-        *count = 1;
-        return &no_memory;
-    }
     return job->failures;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- requests */
+/* --------------------------------------------------------------------------------------------------------- requests */
 
 uint64_t job_claim(struct ringio_job *job, uint64_t count_max, uint64_t *first)
 {
@@ -110,7 +107,7 @@ uint64_t ringio_job_progress(const struct ringio_job *job)
     return atomic_load_explicit(&job->done_count, memory_order_relaxed);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- files */
+/* ------------------------------------------------------------------------------------------------------------ files */
 
 const struct ringio_identity *job_expects(struct ringio_job *job, uint32_t file, struct ringio_identity *room)
 {
@@ -132,7 +129,7 @@ int job_saw(struct ringio_job *job, uint32_t file, const struct ringio_identity 
         return 0;
     struct seen_file *seen = &job->seen[file];
     uint32_t unknown = 0;
-    if (atomic_compare_exchange_strong_explicit(&seen->state, &unknown, 1, memory_order_acquire, memory_order_acquire)) {
+    if (atomic_compare_exchange_strong(&seen->state, &unknown, 1)) {
         seen->identity = *identity;
         atomic_store_explicit(&seen->state, 2, memory_order_release);
         return 0;

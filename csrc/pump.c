@@ -12,11 +12,12 @@
 /* After so many -EAGAIN or -EINTR in one request it is read by a plain, blocking pread. */
 #define RETRIES_MAX 8
 
-/* A claim is at most this many requests, so that the end of a job is shared out. */
-#define CLAIM_MAX 64
+/* A claim is at most this many requests, so that the end of a job is shared out, and its turn does not last long. */
+#define CLAIM_MAX 16
 
-/* While other jobs wait, a thread goes on to the next after so many requests: about a millisecond of work. */
-#define TURN_COUNT 512
+/* While other jobs wait, a thread goes on to the next after so long: a small job waits no longer for a large one than
+   for a disk.  By time, as a request may take a microsecond or, decoded, milliseconds. */
+#define TURN_NS 2000000
 
 /* Decoding starts when this many reads are there: few enough that their bytes are still in the cache. */
 #define REAP_MAX 16
@@ -28,7 +29,7 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* ------------------------------------------------------------------------------------------------------ life of a pump */
+/* --------------------------------------------------------------------------------------------------- life of a pump */
 
 /* Files in use cannot be closed, so all workers together must not use more than may be open. */
 static uint32_t hold_share(const struct ringio_options *options, uint32_t most)
@@ -84,7 +85,7 @@ void pump_free(struct pump *pump)
     free(pump);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- files */
+/* ------------------------------------------------------------------------------------------------------------ files */
 
 static void held_put(struct pump *pump, struct held_file *held)
 {
@@ -103,8 +104,8 @@ static void held_forget(struct pump *pump)
     pump->held = NULL;
 }
 
-/* Sets pump->held to the file of the plan at 'index'.  Returns 0, -status, or 1 when requests in flight use as many files
-   as may be open. */
+/* Sets pump->held to the file of the plan at 'index'.  Returns 0, -status, or 1 when as many files as may be open are
+   in use by requests in flight. */
 static int hold_file(struct pump *pump, struct ringio_job *job, uint32_t index)
 {
     if (pump->held && pump->held_job == job && pump->held_index == index)
@@ -153,7 +154,7 @@ static int held_has_changed(struct pump *pump, struct held_file *held)
     return held->has_changed;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- failures */
+/* --------------------------------------------------------------------------------------------------------- failures */
 
 static void fail_task(const struct work *work, uint64_t task, int status, struct ringio_failure *failure)
 {
@@ -209,8 +210,8 @@ static void work_give(struct pump *pump, struct work *work)
     atomic_fetch_add_explicit(&work->job->done_count, 1, memory_order_relaxed);
 }
 
-/* How many bytes the request can have: a file that ends early is found out here, before anything is allocated.  Returns 0 or
-   -status after having failed the tasks. */
+/* How many bytes the request can have: a file that ends early is found out here, before anything is allocated.  Returns
+   0 or -status after having failed the tasks. */
 static int work_measure(struct work *work, uint64_t *want_nbytes)
 {
     const struct ringio_request *request = work->request;
@@ -251,8 +252,8 @@ static uint64_t large_scratch_nbytes(const struct work *work)
     return most;
 }
 
-/* Finds room for the bytes: their place in the target, nothing for those in memory, or buffers.  Returns 0, -EAGAIN when
-   other requests have to finish first, or -status. */
+/* Finds room for the bytes: their place in the target, nothing for those in memory, or buffers.  Returns 0, -EAGAIN
+   when other requests have to finish first, or -status. */
 static int work_prepare(struct pump *pump, struct work *work, uint64_t want_nbytes)
 {
     const struct ringio_plan *plan = &work->job->plan;
@@ -403,7 +404,9 @@ static int run_task(struct pump *pump, const struct work *work, const struct rin
                     struct ringio_failure *failure)
 {
     uint8_t *scratch = work->buffers.scratch ? work->buffers.scratch : slab_small_scratch(pump->slab);
-    return scratch ? task_run(&work->job->plan, task, source, scratch, pump->decoder, &pump->counters, failure) : -ENOMEM;
+    if (!scratch)
+        return -ENOMEM;
+    return task_run(&work->job->plan, task, source, scratch, pump->decoder, &pump->counters, failure);
 }
 
 /* Runs the tasks of a request whose first 'got_nbytes' have been read. */
@@ -506,7 +509,7 @@ static int work_complete(struct pump *pump, struct work *work)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ the pump */
+/* --------------------------------------------------------------------------------------------------------- the pump */
 
 /* Bytes in memory: there is nothing to wait for, whatever the backend does on the way. */
 static void run_in_memory(struct pump *pump, struct work *work)
@@ -547,7 +550,8 @@ static int start(struct pump *pump, struct ringio_job *job, uint64_t request_ind
     return 0;
 }
 
-/* The kernel may still write to buffers whose completions it dropped: they are never used again, nor is any of their slab. */
+/* The kernel may still write to buffers whose completions it dropped: they are never used again, nor is any of their
+   slab. */
 static void lose(struct pump *pump, struct work *work)
 {
     fail_all(work, -EIO, 0, 0);
@@ -609,20 +613,19 @@ static uint64_t claim_size(const struct ringio_job *job, uint32_t worker_count)
 
 void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t *job_count, uint32_t worker_count)
 {
-    uint64_t next = 0, end = 0, claimed_count = 0;
+    uint64_t next = 0, end = 0, begin_ns = now_ns();
     for (;;) {
         while (window_is_open(pump)) {
             if (atomic_load_explicit(&job->cancelled, memory_order_relaxed))
                 next = end;
             if (next == end) {
-                if (claimed_count >= TURN_COUNT && atomic_load_explicit(job_count, memory_order_relaxed) > 1)
+                if (atomic_load_explicit(job_count, memory_order_relaxed) > 1 && now_ns() - begin_ns > TURN_NS)
                     break;
                 end = job_claim(job, claim_size(job, worker_count), &next);
                 if (end == 0) {
                     next = 0;
                     break;
                 }
-                claimed_count += end;
                 end += next;
             }
             if (start(pump, job, next))
@@ -638,7 +641,7 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
     slab_rest(pump->slab);
 }
 
-/* ---------------------------------------------------------------------------------------------- on the calling thread */
+/* -------------------------------------------------------------------------------------------- on the calling thread */
 
 /* Reads what is cached, and nothing else.  Returns 1 when it was all there. */
 static int read_cached(struct pump *pump, struct work *work)

@@ -62,8 +62,8 @@ struct pump *pump_new(uint32_t kind, const struct ringio_options *options, struc
                       struct memory_limit *limit);
 void pump_free(struct pump *pump);
 
-/* pump_run() claims and runs requests of 'job' until none is left and returns with nothing in flight.  It also returns when its turn
-   is over while '*job_count' says that other jobs wait. */
+/* pump_run() claims and runs requests of 'job' until none is left and returns with nothing in flight.  It also returns
+   when its turn is over while '*job_count' says that other jobs wait. */
 void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t *job_count, uint32_t worker_count);
 
 /* pump_run_inline() runs the requests of a job that no other thread knows, without a backend.  Returns 1 when all are

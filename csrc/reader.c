@@ -7,8 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-/* A plan of so few requests and bytes is done sooner by the caller than a thread is woken (20 to 50 us).  Decoding 1 MiB
-   takes 0.3 to 1 ms: more than that would keep an event loop waiting, and is better shared out. */
+/* A plan of so few requests and bytes is done sooner by the caller than a thread is woken (20 to 50 us).  Decoding 1
+   MiB takes 0.3 to 1 ms: more than that would keep an event loop waiting, and is better shared out. */
 #define INLINE_REQUESTS_MAX 8
 #define INLINE_NBYTES_MAX ((uint64_t)256 << 10)
 #define INLINE_DECODED_NBYTES_MAX ((uint64_t)1 << 20)
@@ -149,7 +149,7 @@ void ringio_reader_free(struct ringio_reader *reader)
     free(reader);
 }
 
-/* --------------------------------------------------------------------------------------------------------- statistics */
+/* ------------------------------------------------------------------------------------------------------- statistics */
 
 static void add_counters(struct ringio_statistics *sum, const struct pump *pump)
 {
@@ -254,7 +254,7 @@ static int run_on_caller(struct ringio_reader *reader, struct ringio_job *job)
     return finished;
 }
 
-/* ----------------------------------------------------------------------------------------------------- the public face */
+/* -------------------------------------------------------------------------------------------------- the public face */
 
 /* Gives the job to the workers.  Returns 0 or -errno. */
 static int publish(struct ringio_reader *reader, struct ringio_job *job)
@@ -275,7 +275,8 @@ static int publish(struct ringio_reader *reader, struct ringio_job *job)
     return status;
 }
 
-int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms, struct ringio_job **started)
+int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms,
+                   struct ringio_job **started)
 {
     *started = NULL;
     if (reader->choice.kind == 0)

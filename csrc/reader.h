@@ -47,8 +47,9 @@ struct ringio_job *reader_next_job(struct ringio_reader *reader);
 /* reader_leave_job() takes the mutex and detaches the calling thread from 'job'. */
 void reader_leave_job(struct ringio_reader *reader, struct ringio_job *job);
 
-/* worker.c.  workers_start() starts the threads that do not run yet, with the mutex held.  Returns 0 when there is at least
-   one, else -errno.  workers_join() waits for all to end once reader->stopping is set and 'work' was broadcast. */
+/* worker.c.  workers_start() starts the threads that do not run yet, with the mutex held.  Returns 0 when there is at
+   least one, else -errno.  workers_join() waits for all to end once reader->stopping is set and 'work' was
+   broadcast. */
 int workers_start(struct ringio_reader *reader);
 void workers_join(struct ringio_reader *reader);
 

@@ -125,7 +125,7 @@ struct ringio_plan {
 #define RINGIO_CORRUPT 10002     /* the codec refused the encoded bytes; got: a reason, RINGIO_REASON_... */
 #define RINGIO_WRONG_SIZE 10003  /* decodes to 'got' bytes (or says so), 'expected' were due */
 #define RINGIO_CHECKSUM 10004    /* got: the checksum of the bytes, expected: the one stored with them */
-#define RINGIO_CHANGED 10005     /* the file is not the one the plan was made for */
+#define RINGIO_CHANGED 10005     /* the file is not the one the plan was made for, or was written to meanwhile */
 #define RINGIO_NOT_REGULAR 10006 /* FIFO, device, socket */
 #define RINGIO_BAD_PLAN 10007    /* an index or an extent of the plan lies outside; got: RINGIO_PLAN_... */
 #define RINGIO_CANCELLED 10008   /* the job was cancelled before this task ran */
@@ -220,8 +220,9 @@ uint32_t ringio_reader_backend(const struct ringio_reader *reader);
 const char *ringio_reader_reason(const struct ringio_reader *reader);
 void ringio_reader_statistics(struct ringio_reader *reader, struct ringio_statistics *statistics);
 
-/* ringio_reader_free() cancels what runs, waits for it, stops the threads and closes all files.  In a child of the
-   process that used the reader it only lets go of what the child inherited. */
+/* ringio_reader_free() cancels what runs, waits for it, stops the threads and closes all files.  No other call may be
+   in progress on the reader or its jobs, and none may follow: jobs that are not freed by then never are.  In a child of
+   the process that used the reader it only lets go of what the child inherited. */
 void ringio_reader_free(struct ringio_reader *reader);
 
 /* ringio_execute() starts every request and task of 'plan' and waits for at most 'wait_ms'.  '*job' is set to the job,
@@ -242,7 +243,8 @@ void ringio_job_cancel(struct ringio_job *job);
 /* ringio_job_progress() gives how many requests are done. */
 uint64_t ringio_job_progress(const struct ringio_job *job);
 
-/* ringio_job_failures() gives the failed tasks of a job that is done, ordered by task; '*count' is set to how many. */
+/* ringio_job_failures() gives the failed tasks of a job that is done, ordered by task; '*count' is set to how many.  NULL
+   with a '*count' above 0: there was no memory to list them all, so nothing is known of any task. */
 const struct ringio_failure *ringio_job_failures(struct ringio_job *job, uint64_t *count);
 
 /* ringio_job_free() frees a job that is done. */

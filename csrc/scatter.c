@@ -173,6 +173,7 @@ void scatter_fill(const struct scatter_walk *walk, const uint8_t *value, uint8_t
         return;
     }
     const uint8_t *source = target_start; /* walked along, never read */
+    (void)source;
     uint32_t last = walk->dim_count - 1;
     WALK(fill_rows(target, walk->target_strides[last], walk->counts[last], walk->row_nbytes, value, walk->itemsize,
                    one_byte))

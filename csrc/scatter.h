@@ -20,9 +20,9 @@ struct scatter_walk {
     int64_t target_strides[RINGIO_MAX_DIMS];
 };
 
-/* scatter_prepare() makes 'walk' from a projection and its 'counts' (one per dimension).  Returns 0, or -RINGIO_BAD_PLAN
-   with '*reason' RINGIO_PLAN_SOURCE_BOX or RINGIO_PLAN_TARGET_BOX when the box reaches outside 'source_nbytes' or
-   'target_nbytes'. A fill has no source: pass fill = 1 and the source is not looked at. */
+/* scatter_prepare() makes 'walk' from a projection and its 'counts' (one per dimension).  Returns 0, or
+   -RINGIO_BAD_PLAN with '*reason' RINGIO_PLAN_SOURCE_BOX or RINGIO_PLAN_TARGET_BOX when the box reaches outside
+   'source_nbytes' or 'target_nbytes'. A fill has no source: pass fill = 1 and the source is not looked at. */
 int scatter_prepare(struct scatter_walk *walk, const struct ringio_projection *projection,
                     const struct ringio_layout *layout, const int64_t *counts, uint32_t dim_count, int fill,
                     uint64_t source_nbytes, uint64_t target_nbytes, uint64_t *reason);

@@ -344,8 +344,8 @@ int slab_take(struct slab *slab, struct slab_buffers *buffers)
         return -RINGIO_NO_MEMORY;
     int status = take_both(slab, buffers);
     while (status == -EAGAIN && slab->small_in_use == 0 && slab->large_in_use == 0) {
-        /* Regions of other classes, our own spares or other slabs stand in the way.  Without the spares we hold nothing, so we may
-           wait; who else gets it first lets go of it again. */
+        /* Regions of other classes, our own spares or other slabs stand in the way.  Without the spares we hold
+           nothing, so we may wait; who else gets it first lets go of it again. */
         reset_regions(slab);
         drop_spares(slab);
         allowance_wait(slab->limit, large);

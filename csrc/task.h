@@ -31,8 +31,8 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount)
     atomic_store_explicit(counter, value + amount, memory_order_relaxed);
 }
 
-/* task_check_plan() checks what a plan has few of: chains, layouts, targets, paths.  Requests, tasks and projections are checked when
-   their turn comes.  Returns 0 or -RINGIO_BAD_PLAN. */
+/* task_check_plan() checks what a plan has few of: chains, layouts, targets, paths.  Requests, tasks and projections
+   are checked when their turn comes.  Returns 0 or -RINGIO_BAD_PLAN. */
 int task_check_plan(const struct ringio_plan *plan);
 
 /* task_check() checks the indices of 'task'.  Returns 0, or -RINGIO_BAD_PLAN with failure->got saying what. */
@@ -40,15 +40,15 @@ int task_check(const struct ringio_plan *plan, const struct ringio_task *task, s
 
 /* The next four take a task that task_check() passed. */
 
-/* task_place() gives where 'source_nbytes' of a task that needs no decoding land in one piece, or NULL: then they cannot
-   be read straight into the target. */
+/* task_place() gives where 'source_nbytes' of a task that needs no decoding land in one piece, or NULL: then they
+   cannot be read straight into the target. */
 uint8_t *task_place(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes);
 
 /* task_scratch_nbytes() says how much room task_run() wants for decoding; 0 where it decodes into the target. */
 uint64_t task_scratch_nbytes(const struct ringio_plan *plan, const struct ringio_task *task);
 
-/* task_run() decodes 'source' and scatters it to every projection.  'scratch' holds task_scratch_nbytes().  Returns 0 or
-   -status with 'failure' (step, got, expected) filled in. */
+/* task_run() decodes 'source' and scatters it to every projection.  'scratch' holds task_scratch_nbytes().  Returns 0
+   or -status with 'failure' (step, got, expected) filled in. */
 int task_run(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *scratch,
              struct decoder *decoder, struct counters *counters, struct ringio_failure *failure);
 

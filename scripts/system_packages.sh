@@ -45,7 +45,6 @@ find_missing() {
   have_library libzstd || need libzstd-dev "decodes zstd"
   have_library liblz4 || need liblz4-dev "decodes LZ4"
   have_library libdeflate || need libdeflate-dev "decodes gzip and zlib"
-  have_library libisal || need libisal-dev "crc32c checksums"
   python_packages
 }
 
@@ -79,8 +78,8 @@ if [ ${#packages[@]} != 0 ]; then
   report_missing
   if ! have apt-get; then
     echo "This is no Debian or Ubuntu: please install them under the names that your system has for them." >&2
-    echo "  Fedora: gcc pkgconf liburing-devel libzstd-devel lz4-devel libdeflate-devel isa-l-devel python3-devel" >&2
-    echo "  Arch: base-devel liburing zstd lz4 libdeflate isa-l python" >&2
+    echo "  Fedora: gcc pkgconf liburing-devel libzstd-devel lz4-devel libdeflate-devel python3-devel" >&2
+    echo "  Arch: base-devel liburing zstd lz4 libdeflate python" >&2
     exit 1
   fi
   install_packages

@@ -92,7 +92,7 @@ before = set(sys.modules)
 import {module}
 assert threading.active_count() == 1
 assert not any("io_uring" in str(fd.readlink()) for fd in pathlib.Path("/proc/self/fd").iterdir() if fd.exists())
-heavy = {{"zarr", "obstore", "tqdm", "asyncio", "multiprocessing", "blosc2", "numcodecs", "numpy.testing", "urllib.request"}}
+heavy = set("zarr obstore tqdm asyncio multiprocessing blosc2 numcodecs numpy.testing urllib.request".split())
 print(*sorted(heavy & (set(sys.modules) - before)))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

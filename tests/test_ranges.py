@@ -352,6 +352,30 @@ class TestErrors:
         Path(path).write_bytes(b"new")
         assert bytes(reader.read_ranges([(path, 0, None)])[0]) == b"new"
 
+    @pytest.mark.parametrize("changes", [1, 2])
+    def test_file_that_grows_between_stat_and_read(self, reader, make_file, monkeypatch, changes):
+        """Found out: the batch is read once more, with the new size; the second time it is an error."""
+        path, data = make_file(1000)
+        left = changes
+        stat_of = ringio.planning.stat
+
+        def stat_then_grow(paths):
+            nonlocal left
+            found = stat_of(paths)
+            if left:
+                left -= 1
+                with Path(path).open("ab") as file:
+                    file.write(b"more")
+            return found
+
+        monkeypatch.setattr(ringio.planning, "stat", stat_then_grow)
+        if changes == 1:
+            assert bytes(reader.read_ranges([(path, -8, None)])[0]) == data[-4:] + b"more"
+        else:
+            with pytest.raises(ringio.FileChangedError) as caught:
+                reader.read_ranges([(path, -8, None)])
+            assert caught.value.filename == path
+
     @pytest.mark.parametrize(
         ("row", "error"),
         [

@@ -29,14 +29,20 @@ class TestNoRing:
     @pytest.mark.parametrize(
         ("number", "text"),
         [
-            ("EPERM", "EPERM (Operation not permitted); likely the container's seccomp profile or sysctl kernel.io_uring"),
-            ("ENOSYS", "ENOSYS (Function not implemented); the kernel was built without io_uring, or a seccomp profile"),
-            ("EACCES", "EACCES (Permission denied); likely a security module"),
+            (
+                "EPERM",
+                "(Operation not permitted); likely the container's seccomp profile or sysctl kernel.io_uring_disabled",
+            ),
+            (
+                "ENOSYS",
+                "(Function not implemented); the kernel was built without io_uring, or a seccomp profile hides it",
+            ),
+            ("EACCES", "(Permission denied); likely a security module such as SELinux or AppArmor"),
         ],
     )
     def test_falls_back_and_says_why(self, run_child, make_file, call, number, text):
-        """Auto takes threads and keeps the reason; io_uring by name is an error with the same reason; reads are right."""
-        path, data = make_file(3 << 20)
+        """Auto takes threads and keeps the reason; io_uring by name is an error that says the same; reads are right."""
+        path, _ = make_file(3 << 20)
         script = """
             import errno, sys
             import ringio, seccomp
@@ -61,7 +67,7 @@ class TestNoRing:
             print(reason)
             """
         reason = run_child(script, path, call, number, RINGIO_BACKEND="")
-        assert reason.startswith(f"{call} returned {text}")
+        assert reason.startswith(f"{call} returned {number} {text}")
 
     def test_environment_asks_by_name(self, run_child):
         """RINGIO_BACKEND=io_uring where it is refused is an error too, and an option goes before the variable."""
@@ -96,7 +102,7 @@ class TestNoRing:
 class TestPartOfIt:
     def test_no_registration(self, run_child, make_file):
         """Where io_uring_register is refused the ring is used all the same: registering only saves time."""
-        path, data = make_file(1 << 20)
+        path, _ = make_file(1 << 20)
         script = """
             import errno, sys
             import ringio, seccomp
@@ -113,7 +119,7 @@ class TestPartOfIt:
     @pytest.mark.parametrize("number", ["EPERM", "ENOSYS"])
     def test_closed_around_a_reader_in_use(self, run_child, make_file, number):
         """A sandbox that closes when the rings are there already costs the rings, not the bytes."""
-        path, data = make_file(4 << 20)
+        path, _ = make_file(4 << 20)
         script = """
             import errno, sys
             import ringio, seccomp
@@ -134,7 +140,7 @@ class TestPartOfIt:
     @pytest.mark.parametrize("number", ["EPERM", "ENOSYS"])
     def test_no_preadv2(self, run_child, make_file, backend, number):
         """Without preadv2, as old profiles have it, nobody can ask what is cached: reads are right all the same."""
-        path, data = make_file(1 << 20)
+        path, _ = make_file(1 << 20)
         script = """
             import errno, sys
             import ringio, seccomp

@@ -16,6 +16,7 @@ from zarr.codecs import BloscCodec, BytesCodec, ShardingCodec, TransposeCodec, Z
 
 import ringio
 import ringio_zarr
+from ringio.testing import faulty_reader
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
 
@@ -176,6 +177,29 @@ def test_every_chunk_is_decoded_once(arrays: dict[str, ringio_zarr.Array], reade
     after = reader.statistics()
     assert after.tasks - before.tasks <= array.nchunks
     assert after.projections - before.projections > 5 * array.nchunks
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", range(3))
+def test_reads_that_go_wrong_now_and_then(
+    arrays: dict[str, ringio_zarr.Array], truth: np.ndarray[Any, Any], backend: str, name: str, seed: int
+) -> None:
+    """Short, empty, interrupted, late reads, of indexes as well, are not seen in the result."""
+    rates = {"short": 3, "zero": 11, "eintr": 5, "eagain": 5, "late": 3, "submit": 7}
+    with faulty_reader(backend, seed=seed, workers=2, **rates) as reader:
+        array = ringio_zarr.open_array(arrays[name].location, reader=reader, shard_index_cache_bytes=0)
+        for _ in range(3):
+            np.testing.assert_array_equal(array.read_crops(STARTS, CROP), stack(truth, STARTS, CROP))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_disk_that_fails(arrays: dict[str, ringio_zarr.Array], backend: str, name: str) -> None:
+    with faulty_reader(backend, seed=1, workers=2, eio=1) as reader:
+        array = ringio_zarr.open_array(arrays[name].location, reader=reader, shard_index_cache_bytes=0)
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            array.read_crops(STARTS, CROP)
+    assert str(caught.value.filename).startswith(array.location)
+    assert f"of '{array.location}'" in "".join(caught.value.__notes__)
 
 
 def test_progress_is_reported(

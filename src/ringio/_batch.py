@@ -55,12 +55,12 @@ def resolve(ranges: Ranges, *, allow_short: bool) -> Batch:
         allow_short: cut ranges to what their files have, instead of failing.
     """
     offsets, lengths = ranges.offsets, ranges.lengths
+    if not allow_short and _all_known(offsets, lengths):
+        return Batch(ranges, offsets, lengths, {}, None)
     wanted = lengths != 0
     unknown = wanted if allow_short else wanted & ((offsets < 0) | (lengths < 0))
     # A long range is looked up too: past the end it is refused before there is memory for it.
-    looked_up = unknown | (lengths > _PIECE_NBYTES)
-    if len(offsets) and int(offsets.max()) > _FAR:
-        looked_up |= wanted & (offsets > _FAR)
+    looked_up = unknown | (lengths > _PIECE_NBYTES) | (wanted & (offsets > _FAR))
     if not looked_up.any():
         return Batch(ranges, offsets, lengths, {}, None)
     # Not np.unique: its first call imports a module, and a fork() during an import can hang the child in another one.
@@ -87,6 +87,15 @@ def resolve(ranges: Ranges, *, allow_short: bool) -> Batch:
     for field in ("nbytes", "device", "inode", "mtime_ns"):
         files[field][used[chosen]] = identities[field][chosen]
     return Batch(ranges, starts, nbytes, errors, files)
+
+
+def _all_known(offsets: I64, lengths: I64) -> bool:
+    """Whether all ranges are counted from the start, have a length, and are short: the usual case, found out fast."""
+    # As unsigned numbers the negative ones are the largest. reduce() costs half as much as max() where n is small.
+    return not len(offsets) or bool(
+        np.maximum.reduce(offsets.view(np.uint64)) <= _FAR
+        and np.maximum.reduce(lengths.view(np.uint64)) <= _PIECE_NBYTES
+    )
 
 
 def _inside(offsets: I64, lengths: I64, sizes: I64, *, allow_short: bool) -> tuple[I64, I64, NDArray[np.bool_]]:

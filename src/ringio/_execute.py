@@ -17,10 +17,10 @@ from ._core import ffi, lib
 from ._errors import PlanError, RingioError
 from ._failures import TaskFailure, task_failures
 
-# Signals are looked at between slices: Ctrl-C stops a batch within 100 ms.
-_SLICE_MS: Final = 50
-# How long an interrupted batch waits for the reads that are in flight.
-_GRACE_MS: Final = 100
+# Signals are looked at between slices, and an interrupted batch waits for the reads that are in flight: Ctrl-C is
+# promised to stop a batch within 100 ms.
+_SLICE_MS: Final = 20
+_GRACE_MS: Final = 60
 
 Watch = Callable[[int], None]
 

@@ -19,11 +19,17 @@ class TaskFailure(NamedTuple):
 
 
 def task_failures(job: Any) -> list[TaskFailure]:
-    """The failures of a ``struct ringio_job *`` that is done, ordered by task."""
+    """The failures of a ``struct ringio_job *`` that is done, ordered by task.
+
+    Raises:
+        MemoryError: there was no memory to note them all, so nothing is known of any task.
+    """
     count = ffi.new("uint64_t *")
     failures = lib.ringio_job_failures(job, count)
     if count[0] == 0:
         return []
+    if failures == ffi.NULL:
+        raise MemoryError("out of memory while noting what failed")
     return [
         TaskFailure(record.task, record.request, record.status, record.step, record.got, record.expected)
         for record in failures[0 : count[0]]

@@ -6,8 +6,6 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from . import _execute
@@ -20,7 +18,7 @@ _DRAIN_MS: Final = 100
 
 
 class Handle:
-    """Owns a ``struct ringio_reader``.
+    """Owns a ``struct ringio_reader``; ``with handle as pointer`` uses it.
 
     Args:
         options: ``struct ringio_options *``.
@@ -40,31 +38,29 @@ class Handle:
         """Whether :meth:`close` was called."""
         return self._closed
 
-    @contextmanager
-    def use(self) -> Iterator[Any]:
+    def __enter__(self) -> Any:
         """The pointer, which stays valid inside the ``with``.
 
         Raises:
             RingioError: the reader is closed.
         """
-        idle = self._idle
-        with idle:
+        with self._idle:
             if self._closed:
                 raise RingioError("the reader is closed")
             self._users += 1
-        try:
-            yield self._pointer
-        finally:
-            with idle:
-                self._users -= 1
-                if self._closed:
-                    idle.notify_all()
+        return self._pointer
+
+    def __exit__(self, *_: object) -> None:
+        with self._idle:
+            self._users -= 1
+            if self._closed:
+                self._idle.notify_all()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Wait for whoever uses it, then free it; returns whether it is freed."""
         with self._idle:
             self._closed = True
-            if not self._idle.wait_for(lambda: self._users == 0, timeout_s):
+            if not self._idle.wait_for(lambda: self._users <= 0, timeout_s):
                 return False
             pointer, self._pointer = self._pointer, ffi.NULL
         if pointer == ffi.NULL:

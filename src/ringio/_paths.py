@@ -74,7 +74,7 @@ def encode_paths(paths: Sequence[str | bytes]) -> tuple[bytes, NDArray[np.uint64
         return blob, np.zeros(1, np.uint64)
     ends = np.flatnonzero(np.frombuffer(blob, np.uint8) == 0)
     if len(ends) != len(paths):
-        bad = next(path for path in paths if (b"\0" if isinstance(path, bytes) else "\0") in path)  # type: ignore[operator]
+        bad = next(path for path in paths if b"\0" in os.fsencode(path))
         raise ValueError(f"path {bad!r} has a NUL in it")
     starts = np.zeros(len(paths), np.uint64)
     starts[1:] = ends[:-1] + 1

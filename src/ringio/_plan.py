@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -21,6 +21,9 @@ from ._records import CHAIN, CODEC, FILE, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PR
 from ._targets import byte_span, writable_array
 from ._tasks import Task, Tasks
 from .codecs import Chain, CompiledChain
+
+_RAW_CHAIN: Final = np.array([(MAX_U64, MAX_U64, 0, 0)], CHAIN)
+_NO_CODECS: Final = np.zeros(0, CODEC)
 
 
 class Plan:
@@ -153,7 +156,9 @@ class Plan:
         plan._placement = None
         plan._describe = describe
         plan._keep = keep
-        plan.target_count = int(layouts["target"].max(initial=0)) + 1
+        plan.target_count = (
+            int(layouts["target"].max(initial=0)) + 1 if len(layouts) != 1 else int(layouts[0]["target"]) + 1
+        )
         return plan
 
     def _set(self, *, chains: Sequence[CompiledChain], counts: NDArray[np.int64], **records: Any) -> None:
@@ -292,7 +297,7 @@ def _files(path_offsets: NDArray[np.uint64], files: Records | None) -> Records:
 
 def _chain_records(chains: Sequence[CompiledChain]) -> tuple[Records, Records]:
     if not chains:
-        return np.array([(MAX_U64, MAX_U64, 0, 0)], CHAIN), np.zeros(0, CODEC)
+        return _RAW_CHAIN, _NO_CODECS
     first = 0
     rows = []
     for chain in chains:

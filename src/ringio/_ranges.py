@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from array import array
+from array import array as packed
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -63,13 +63,13 @@ class Ranges:
         self.paths = tuple(map(local_path, paths))
         self.offsets = _read_only(offsets)
         self.lengths = _read_only(_column("lengths", lengths, count))
-        if count:
-            if int(index.min()) < 0 or int(index.max()) >= len(self.paths):
-                bad = int(np.flatnonzero((index < 0) | (index >= len(self.paths)))[0])
-                raise ValueError(f"range {bad}: path_index {index[bad]}, but there are {len(self.paths)} paths")
-            if int(self.lengths.min()) < _TO_END:
-                bad = int(np.flatnonzero(self.lengths < _TO_END)[0])
-                raise ValueError(f"range {bad}: length {self.lengths[bad]}; -1 (to the end) is the least there is")
+        # As unsigned numbers the negative ones are the largest: one pass sees both ends.
+        if count and np.maximum.reduce(index.view(np.uint64)) >= len(self.paths):
+            bad = int(np.flatnonzero((index < 0) | (index >= len(self.paths)))[0])
+            raise ValueError(f"range {bad}: path_index {index[bad]}, but there are {len(self.paths)} paths")
+        if count and np.minimum.reduce(self.lengths) < _TO_END:
+            bad = int(np.flatnonzero(self.lengths < _TO_END)[0])
+            raise ValueError(f"range {bad}: length {self.lengths[bad]}; -1 (to the end) is the least there is")
         self.path_index = _read_only(index.astype(np.uint32, copy=False))
 
     @classmethod
@@ -160,8 +160,8 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _tuple_column(values: Sequence[Any]) -> NDArray[np.int64]:
-    # array() takes integers only, where numpy would round floats; and is faster.
-    return np.frombuffer(array("q", values), np.int64)
+    # Takes integers only, where numpy would round floats; and is faster.
+    return np.frombuffer(packed("q", values), np.int64)
 
 
 def _tuple_lengths(lengths: Sequence[int | None]) -> NDArray[np.int64]:

@@ -103,7 +103,7 @@ class Reader:
     def _start(self, options: Options) -> None:
         struct = options.struct()
         handle = Handle(struct)
-        with handle.use() as pointer:
+        with handle as pointer:
             kind = lib.ringio_reader_backend(pointer)
             self.backend_reason: str = ffi.string(lib.ringio_reader_reason(pointer)).decode(errors="replace")
         if kind == 0:
@@ -225,7 +225,7 @@ class Reader:
 
     def _run(self, bound: BoundPlan, progress: Progress) -> list[TaskFailure]:
         watcher = make_watcher(progress, bound.plan.requests)
-        with self._handle.use() as pointer:
+        with self._handle as pointer:
             failures = _execute.run(pointer, bound.struct, bound.keep, watcher)
         if watcher is not None:
             watcher.finish()
@@ -234,7 +234,7 @@ class Reader:
     def statistics(self) -> Statistics:
         """What the reader has done so far."""
         record = ffi.new("struct ringio_statistics *")
-        with self._handle.use() as pointer:
+        with self._handle as pointer:
             lib.ringio_reader_statistics(pointer, record)
         return Statistics(**{field.name: getattr(record, field.name) for field in fields(Statistics)})
 

@@ -1,8 +1,8 @@
 """Readers that fail on purpose, from a seed, for tests of code that reads.
 
 >>> reader = faulty_reader("memory", seed=1, eio=1)  # every read fails
->>> reader.read_ranges([("setup.py", 0, 1)], on_error="return").errors.keys()
-dict_keys([0])
+>>> reader.read_ranges([(__file__, 0, 1)], on_error="return").errors[0].strerror
+'Input/output error'
 """
 
 from __future__ import annotations

@@ -47,8 +47,6 @@ class Array(Node):
         self._shape = metadata.shape
         self.dtype = metadata.dtype
 
-    # ---------------------------------------------------------------------------------------------------- attributes
-
     @property
     def metadata(self) -> ArrayMetadata:
         """The metadata document, checked."""
@@ -121,8 +119,6 @@ class Array(Node):
             f"chunks={self.chunks}{shards}>"
         )
 
-    # ------------------------------------------------------------------------------------------------------- reading
-
     def __getitem__(self, selection: Any) -> Any:
         """The elements of a selection: integers, slices with steps of either sign, an ellipsis, as in numpy.
 
@@ -139,7 +135,7 @@ class Array(Node):
         """
         box = normalise_basic(selection, self._shape, self._location)
         result = self._read_box(box)
-        return result if box.shape or self._is_plain(selection) else result[()]
+        return result if box.shape or _is_plain(selection) else result[()]
 
     def get_basic_selection(self, selection: Any = ..., *, out: Any = None) -> Any:
         """The same, with a place for the result.
@@ -196,7 +192,7 @@ class Array(Node):
         if out is not None:
             return list(out)
         return [
-            result if box.shape or self._is_plain(selection) else result[()]
+            result if box.shape or _is_plain(selection) else result[()]
             for result, box, selection in zip(results, boxes, wanted, strict=True)
         ]
 
@@ -244,11 +240,11 @@ class Array(Node):
     def _read_box(self, box: Box, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         result: npt.NDArray[Any] = np.empty(box.shape, self.dtype) if out is None else out
         if 0 not in box.counts:
-            boxes = self._planner.boxes([box], [result])
-            self._planner.read(boxes, result, self._options.get_reader())
+            self._planner.read_box(box, result, self._options.get_reader())
         return result
 
-    def _is_plain(self, selection: Any) -> bool:
-        """Whether a selection is made of plain integers alone, for which zarr-python gives an array, not a scalar."""
-        items = selection if isinstance(selection, tuple) else (selection,)
-        return bool(items) and all(isinstance(item, int) for item in items)
+
+def _is_plain(selection: Any) -> bool:
+    """Whether a selection is made of plain integers alone, for which zarr-python gives an array and not a scalar."""
+    items = selection if isinstance(selection, tuple) else (selection,)
+    return bool(items) and all(isinstance(item, int) for item in items)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from math import prod
 from typing import Final, NamedTuple, Protocol
 
@@ -18,6 +19,7 @@ from ._chain import Pipeline
 from ._sharding import U64, IndexReader, Lookup, Shards
 from ._store import ChunkFiles
 
+_KEPT_PATHS: Final = 4096  # per array: some 500 KiB
 _MAX_ERRNO: Final = 4095  # of Linux; what planning.stat() adds to them lies beyond
 
 
@@ -94,13 +96,14 @@ class ShardLocator:
         describe: names an innermost chunk by its id, for messages.
     """
 
-    __slots__ = ("_describe", "_files", "_levels")
+    __slots__ = ("_describe", "_levels", "_path")
 
     def __init__(
         self, files: ChunkFiles, pipeline: Pipeline, cache: ShardIndexCache, describe: Callable[[int], str]
     ) -> None:
         counts = [level.entry_count for level in pipeline.levels]
-        self._files = files
+        # The same shards are wanted again and again, and a key costs a microsecond.
+        self._path = lru_cache(_KEPT_PATHS)(files.path)
         self._describe = describe
         self._levels = [
             IndexReader(level, prod(counts[depth:]), prod(counts[depth + 1 :]), cache, describe)
@@ -114,7 +117,7 @@ class ShardLocator:
             FileChangedError, FileNotFoundError: a shard was replaced or removed meanwhile.
         """
         numbers, firsts = planning.segments(ids, self._levels[0].ids_per_shard)
-        paths = self._files.paths(numbers)
+        paths = [self._path(number) for number in numbers.tolist()]
         lookup = Lookup(ids, paths, planning.stat(paths), reader, np.zeros(len(ids), bool))
         shards = self._outermost(lookup, firsts)
         offsets, nbytes = self._levels[0].locate(lookup, shards)

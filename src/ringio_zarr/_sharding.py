@@ -124,8 +124,10 @@ class IndexReader:
         index_nbytes = np.uint64(self._level.index_nbytes)
         if self._level.index_location == "start":
             index_starts = np.zeros(len(shards.sizes), np.uint64)
+            index_ends = index_starts + index_nbytes
         else:
-            index_starts = shards.sizes - np.minimum(shards.sizes, index_nbytes)
+            index_starts = shards.sizes - index_nbytes  # wraps around for shards too short, which have no index
+            index_ends = shards.sizes
         offsets, nbytes, bad_count = planning.locate(
             lookup.ids,
             shards.firsts,
@@ -135,7 +137,7 @@ class IndexReader:
             bases=shards.bases,
             sizes=shards.sizes,
             index_starts=index_starts,
-            index_ends=index_starts + index_nbytes,
+            index_ends=index_ends,
         )
         if bad_count:
             wrong = nbytes == planning.MISSING

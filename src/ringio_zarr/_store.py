@@ -169,13 +169,15 @@ class ChunkFiles:
             coordinates.append(coordinate)
         return tuple(coordinates)
 
+    def path(self, number: int) -> str:
+        """The path of a chunk."""
+        return self._prefix + self._chunk_keys.encode(self.coordinates(number))
+
     def paths(self, numbers: npt.NDArray[np.uint64]) -> list[str]:
         """The paths of some chunks."""
         if len(numbers) <= _FEW:
-            keys = [self._chunk_keys.encode(self.coordinates(number)) for number in numbers.tolist()]
-        else:
-            keys = self._chunk_keys.encode_many(self._many_coordinates(numbers))
-        return [self._prefix + key for key in keys]
+            return [self.path(number) for number in numbers.tolist()]
+        return [self._prefix + key for key in self._chunk_keys.encode_many(self._many_coordinates(numbers))]
 
     def _many_coordinates(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         rest = numbers.astype(np.int64)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -294,6 +295,122 @@ static void test_fork(struct ringio_reader *reader, int in_flight)
     batch_free(other);
 }
 
+/* More files than the process may have open: a worker that has its share in use waits for reads before it opens another. */
+static void test_few_descriptors(uint32_t backend)
+{
+    enum { COUNT = 200 };
+    struct ringio_options options = make_options(backend);
+    options.open_files = 4;
+    struct ringio_reader *reader = make_reader(&options);
+    if (!reader)
+        return;
+    struct batch *batch = batch_new(1, COUNT, 1);
+    struct ringio_file *files = make_array(COUNT, sizeof *files);
+    char *path_blob = make_array(COUNT, 64);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        files[i].path_offset = i * 64;
+        snprintf(path_blob + i * 64, 64, "%s-%d", paths[0], (int)i);
+        int fd = open(path_blob + i * 64, O_CREAT | O_WRONLY, 0600);
+        CHECK(fd >= 0 && write(fd, contents[0] + i, 1) == 1 && close(fd) == 0);
+        batch->requests[i] = (struct ringio_request){0, 1, (uint32_t)i, (uint32_t)i, 1, 0};
+        batch->tasks[i] = (struct ringio_task){0, 1, i, 1, 0};
+        batch->projections[i].target_offset = (int64_t)i;
+        batch->counts[i] = 1;
+    }
+    free(batch->target);
+    batch->target = make_array(COUNT, 1);
+    batch->target_record = (struct ringio_target){(uintptr_t)batch->target, COUNT};
+    batch->plan.files = files;
+    batch->plan.file_count = COUNT;
+    batch->plan.paths = path_blob;
+    batch->plan.paths_nbytes = COUNT * 64;
+    batch->plan.request_count = COUNT;
+    struct rlimit before, few;
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    few = (struct rlimit){24, before.rlim_max};
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    struct ringio_job *job;
+    CHECK(ringio_execute(reader, &batch->plan, -1, &job) == 1);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    uint64_t failure_count;
+    ringio_job_failures(job, &failure_count);
+    CHECK(failure_count == 0 && memcmp(batch->target, contents[0], COUNT) == 0);
+    ringio_job_free(job);
+    ringio_reader_free(reader);
+    for (int i = 0; i < COUNT; i++)
+        unlink(path_blob + i * 64);
+    free(files);
+    free(path_blob);
+    batch_free(batch);
+}
+
+/* File 0 is overwritten in place while a job reads it.  The plan says which version it wants: each range is of that version,
+   or failed with RINGIO_CHANGED. */
+static void test_overwritten(struct ringio_reader *reader)
+{
+    uint8_t *other = make_array(FILE_NBYTES, 1);
+    for (int round = 0; round < 10; round++) {
+        struct batch *batch = batch_new((uint64_t)round, 4000, 3000);
+        for (int i = 0; i < FILE_COUNT; i++) {
+            struct ringio_identity identity;
+            ringio_stat(batch->path_blob, &batch->file_records[i].path_offset, 1, &identity);
+            batch->file_records[i].device = identity.device;
+            batch->file_records[i].inode = identity.inode;
+            batch->file_records[i].nbytes = identity.nbytes;
+            batch->file_records[i].mtime_ns = identity.mtime_ns;
+        }
+        struct ringio_job *job;
+        int fd = open(paths[0], O_WRONLY);
+        CHECK(fd >= 0 && ringio_execute(reader, &batch->plan, round % 3, &job) >= 0);
+        CHECK(pwrite(fd, other, FILE_NBYTES, 0) == (ssize_t)FILE_NBYTES);
+        CHECK(ringio_job_wait(job, -1) == 1);
+        uint64_t failure_count;
+        const struct ringio_failure *failures = ringio_job_failures(job, &failure_count);
+        uint8_t *failed = make_array(batch->range_count, 1);
+        for (uint64_t i = 0; i < failure_count; i++) {
+            CHECK(failures[i].status == -RINGIO_CHANGED);
+            failed[batch->task_pieces[failures[i].task]] = 1;
+        }
+        batch_check(batch, failed);
+        CHECK(pwrite(fd, contents[0], FILE_NBYTES, 0) == (ssize_t)FILE_NBYTES && close(fd) == 0);
+        usleep(20000); /* longer than a tick of the clock that dates files */
+        free(failed);
+        ringio_job_free(job);
+        batch_free(batch);
+    }
+    free(other);
+}
+
+/* A chunk that says to be larger than it can be is refused unread, and large chunks are no work for the caller. */
+static void test_sizes(struct ringio_reader *reader)
+{
+    struct batch *batch = batch_new(3, 1, 1000);
+    struct ringio_codec codec = {.kind = RINGIO_CODEC_ZSTD, .decoded_nbytes = 4096};
+    batch->chain = (struct ringio_chain){4096, 5000, 0, 1};
+    batch->plan.codecs = &codec;
+    batch->plan.codec_count = 1;
+    batch->requests[0] = (struct ringio_request){0, FILE_NBYTES, 0, 0, 1, 0};
+    batch->tasks[0].source_nbytes = RINGIO_TO_END;
+    struct ringio_statistics before, after;
+    ringio_reader_statistics(reader, &before);
+    struct ringio_job *job;
+    CHECK(ringio_execute(reader, &batch->plan, -1, &job) == 1);
+    uint64_t failure_count;
+    const struct ringio_failure *failures = ringio_job_failures(job, &failure_count);
+    CHECK(failure_count == 1 && failures[0].status == -RINGIO_TOO_LARGE && failures[0].expected == 5000);
+    ringio_job_free(job);
+    ringio_reader_statistics(reader, &after);
+    CHECK(after.bytes_read == before.bytes_read);
+
+    codec.decoded_nbytes = batch->chain.decoded_nbytes = batch->chain.encoded_nbytes_max = (uint64_t)8 << 20;
+    batch->requests[0].nbytes = 1000;
+    CHECK(ringio_execute(reader, &batch->plan, -1, &job) == 1);
+    ringio_job_free(job);
+    ringio_reader_statistics(reader, &before);
+    CHECK(before.inline_jobs == after.inline_jobs);
+    batch_free(batch);
+}
+
 /* Faults that a reader must overcome by itself. */
 static void test_faults(uint32_t backend)
 {
@@ -328,6 +445,9 @@ int main(void)
         printf("backend %u: %s\n", backends[i], ringio_reader_reason(reader));
         test_batches(reader);
         test_failures(reader);
+        test_sizes(reader);
+        test_few_descriptors(backends[i]);
+        test_overwritten(reader);
         if (!getenv("RINGIO_TEST_TSAN")) /* a bad plan may send two tasks to one place: a race, as it should be */
             test_bad_plans(reader);
         test_threads(reader);

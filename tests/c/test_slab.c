@@ -79,8 +79,27 @@ static void *hold_and_give(void *argument)
     return NULL;
 }
 
+/* One slab after the other sizes: what it keeps for the next request must not keep the next request waiting. */
+static void spares_do_not_stand_in_the_way(void)
+{
+    struct memory_limit limit;
+    memory_limit_init(&limit, LIMIT_NBYTES, 2);
+    struct slab *slab = slab_new(&limit);
+    CHECK(slab);
+    for (uint64_t nbytes = (uint64_t)2 << 20; nbytes <= slab_limit(&limit); nbytes += (uint64_t)5 << 20)
+        for (int with_scratch = 0; with_scratch < 2; with_scratch++) {
+            struct slab_buffers buffers = {.source_nbytes = with_scratch ? nbytes / 2 : nbytes,
+                                           .scratch_nbytes = with_scratch ? nbytes / 2 : 0};
+            CHECK(slab_take(slab, &buffers) == 0);
+            slab_give(slab, &buffers);
+        }
+    slab_free(slab);
+    memory_limit_destroy(&limit);
+}
+
 int main(void)
 {
+    spares_do_not_stand_in_the_way();
     struct memory_limit limit;
     memory_limit_init(&limit, LIMIT_NBYTES, THREAD_COUNT);
     static struct holder holders[THREAD_COUNT];

@@ -1,7 +1,7 @@
 """Seccomp filters by prctl(2): what a container's profile does to a process, done to ourselves.
 
-Constants: linux/seccomp.h, linux/filter.h (classic BPF), linux/prctl.h. The numbers of io_uring's calls are the same on all
-machines.
+Constants: linux/seccomp.h, linux/filter.h (classic BPF), linux/prctl.h. The numbers of io_uring's calls are the same on
+all machines.
 """
 
 from __future__ import annotations
