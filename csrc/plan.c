@@ -38,7 +38,9 @@ int64_t ringio_plan_count(const struct ringio_grid *grid, const struct ringio_bo
         const int64_t *counts = box_row(boxes->counts, box, boxes->counts_row_stride);
         const int64_t *steps = box_row(boxes->steps, box, boxes->steps_row_stride);
         int64_t product = 1;
-        for (uint32_t dim = 0; dim < grid->dim_count; dim++) {
+        for (uint32_t dim = 0; dim < grid->dim_count; dim++)
+            product *= counts[dim] != 0; /* an empty box is no overflow, however long it is elsewhere */
+        for (uint32_t dim = 0; product && dim < grid->dim_count; dim++) {
             int64_t touched = chunks_touched(starts[dim], counts[dim], steps[dim], grid->chunk_shape[dim]);
             if (__builtin_mul_overflow(product, touched, &product))
                 return -EOVERFLOW;
@@ -136,11 +138,12 @@ static int emit_all(const struct ringio_grid *grid, const struct ringio_boxes *b
         int empty = 0;
         for (uint32_t dim = 0; dim < grid->dim_count; dim++) {
             part_counts[dim] = chunks_touched(starts[dim], counts[dim], steps[dim], grid->chunk_shape[dim]);
-            needed += part_counts[dim];
             empty |= part_counts[dim] == 0;
         }
         if (empty)
             continue;
+        for (uint32_t dim = 0; dim < grid->dim_count; dim++)
+            needed += part_counts[dim];
         if (needed > capacity) {
             free(buffer);
             capacity = needed * 2;
@@ -302,7 +305,8 @@ static const struct sort_entry *order_pieces(const struct ringio_pieces *pieces,
             continue;
         if (count) {
             one_file &= pieces->files[i] == last_file;
-            sorted &= pieces->files[i] > last_file || (pieces->files[i] == last_file && pieces->offsets[i] >= last_offset);
+            sorted &= pieces->files[i] > last_file ||
+                      (pieces->files[i] == last_file && pieces->offsets[i] >= last_offset);
         }
         last_file = pieces->files[i];
         last_offset = pieces->offsets[i];

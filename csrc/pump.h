@@ -5,56 +5,8 @@
 
 #include <stdint.h>
 
-#include "backend.h"
-#include "codec.h"
-#include "files.h"
 #include "job.h"
-#include "slab.h"
-#include "task.h"
-
-/* A file that this thread has pinned, and how many of its requests use it. */
-struct held_file {
-    struct file *file;
-    uint32_t users;
-    struct file in_memory; /* where 'file' points for bytes that the plan brought along */
-    uint64_t checked_round; /* the round in which 'has_changed' was found out */
-    int has_changed;
-};
-
-/* A slot and the request that is in flight in it. */
-struct work {
-    struct slot slot; /* first, so that a slot is its work */
-    struct ringio_job *job;
-    const struct ringio_request *request;
-    uint64_t request_index;
-    struct held_file *held;
-    struct slab_buffers buffers;
-    uint32_t retries;
-    int placed; /* the bytes go straight into the target */
-    struct work *next; /* in the list of idle ones */
-};
-
-struct pump {
-    struct file_cache *files;
-    struct backend *backend; /* NULL: the pump of a calling thread, which only takes what is there without waiting */
-    struct backend *memory;
-    struct slab *slab;
-    struct memory_limit *slab_limit;
-    int has_lost; /* completions that the kernel dropped */
-    struct decoder *decoder;
-    struct counters counters;
-    uint32_t queue_depth;
-    struct work *works; /* queue_depth of them */
-    struct work *idle;
-    uint32_t in_flight;
-    uint64_t in_flight_nbytes;
-    struct held_file *holds; /* queue_depth + 1: each request in flight may be of another file */
-    uint32_t hold_count;     /* how many of them may be used: this thread's share of options->open_files */
-    uint64_t round;          /* counts the times that reads came back: a file is checked once in each */
-    struct held_file *held;  /* that of the last request, and of the next as a rule */
-    struct ringio_job *held_job;
-    uint32_t held_index;
-};
+#include "work.h"
 
 /* pump_new() makes a pump; 'kind' is its backend (RINGIO_BACKEND_...), 0: none.  The thread that calls it is the one
    that uses it, if there is a backend.  Returns NULL when out of memory. */

@@ -11,7 +11,7 @@
 #define RINGIO_TO_END 0xffffffffffffffff
 #define RINGIO_SAME_SIZE 0xffffffffffffffff
 
-/* ------------------------------------------------------------------ a plan: pure data, what to fetch and where it goes */
+/* --------------------------------------------------------------- a plan: pure data, what to fetch and where it goes */
 
 /* One object that bytes are read from: a path, or bytes that are in memory already. */
 struct ringio_file {
@@ -128,7 +128,6 @@ struct ringio_plan {
 #define RINGIO_CHANGED 10005     /* the file is not the one the plan was made for, or was written to meanwhile */
 #define RINGIO_NOT_REGULAR 10006 /* FIFO, device, socket */
 #define RINGIO_BAD_PLAN 10007    /* an index or an extent of the plan lies outside; got: RINGIO_PLAN_... */
-#define RINGIO_CANCELLED 10008   /* the job was cancelled before this task ran */
 #define RINGIO_UNSUPPORTED 10009 /* a feature of the encoded bytes that this build cannot decode; got: a reason */
 #define RINGIO_TOO_LARGE 10010   /* 'got' encoded bytes, at most 'expected' make sense for such a chunk */
 #define RINGIO_NO_MEMORY 10011   /* needs 'got' bytes at once, the reader's limit is 'expected' */
@@ -232,8 +231,8 @@ void ringio_reader_free(struct ringio_reader *reader);
    by ringio_job_failures().  Thread-safe. */
 int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms, struct ringio_job **job);
 
-/* ringio_job_wait() waits for at most 'wait_ms' (-1: without limit).  Returns 1 when the job is done, else 0; -ECHILD in a
-   child after fork(): its parent's jobs are not done there. */
+/* ringio_job_wait() waits for at most 'wait_ms' (-1: without limit).  Returns 1 when the job is done, else 0; -ECHILD
+   in a child after fork(): its parent's jobs are not done there. */
 int ringio_job_wait(struct ringio_job *job, int wait_ms);
 
 /* ringio_job_cancel() makes workers claim no more of the job; what is in flight is still waited for by
@@ -243,14 +242,14 @@ void ringio_job_cancel(struct ringio_job *job);
 /* ringio_job_progress() gives how many requests are done. */
 uint64_t ringio_job_progress(const struct ringio_job *job);
 
-/* ringio_job_failures() gives the failed tasks of a job that is done, ordered by task; '*count' is set to how many.  NULL
-   with a '*count' above 0: there was no memory to list them all, so nothing is known of any task. */
+/* ringio_job_failures() gives the failed tasks of a job that is done, ordered by task; '*count' is set to how many.
+   NULL with a '*count' above 0: there was no memory to list them all, so nothing is known of any task. */
 const struct ringio_failure *ringio_job_failures(struct ringio_job *job, uint64_t *count);
 
 /* ringio_job_free() frees a job that is done. */
 void ringio_job_free(struct ringio_job *job);
 
-/* ------------------------------------------------------------------------------------------------- files, and limits */
+/* ------------------------------------------------------------------------------------------------ files, and limits */
 
 struct ringio_identity {
     uint64_t device;
@@ -264,7 +263,7 @@ struct ringio_identity {
 /* ringio_stat() looks up 'count' paths: the i-th starts at paths + path_offsets[i] and ends with NUL. */
 void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count, struct ringio_identity *identities);
 
-/* ------------------------------------------------------------------------------------------------ planning: pure maths */
+/* --------------------------------------------------------------------------------------------- planning: pure maths */
 
 /* A regular grid of chunks, perhaps several levels of it (a shard's inner chunks).  An innermost chunk has one id: the
    sum over levels and dimensions of (its coordinate on that level) x (that level's id stride).  Ids of one outer
@@ -274,7 +273,7 @@ struct ringio_grid {
     uint32_t level_count;       /* 1: no shards */
     int64_t chunk_shape[32];    /* elements of an innermost chunk along each dimension */
     int64_t chunk_strides[32];  /* bytes between neighbours in a decoded innermost chunk */
-    int64_t level_factors[128]; /* [level * 32 + dimension], level 0 outermost: innermost chunks per chunk of this level */
+    int64_t level_factors[128]; /* [level * 32 + dimension], level 0 outermost: innermost chunks per its chunk */
     uint64_t id_strides[128];   /* [level * 32 + dimension] */
 };
 
@@ -339,7 +338,7 @@ struct ringio_pieces {
 int64_t ringio_plan_coalesce(const struct ringio_pieces *pieces, struct ringio_request *requests,
                              struct ringio_task *tasks, uint64_t *task_pieces);
 
-/* ------------------------------------------------------------------------------------------------ for tests and codecs */
+/* --------------------------------------------------------------------------------------------- for tests and codecs */
 
 /* ringio_decode() runs a codec chain once on the calling thread: 'target' must hold the chain's decoded_nbytes.
    Returns 0 or -status; 'failure' (may be NULL) gets step, got and expected. */

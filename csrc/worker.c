@@ -10,7 +10,7 @@
 /* zstd, blosc and the kernel's own needs stay far below this; the default of 8 MiB is address space for nothing. */
 #define STACK_NBYTES ((size_t)1 << 20)
 
-/* A worker that could not make its pump is out of memory, and so is every request that it takes. */
+/* A worker that cannot make its pump is out of memory, and so is every request that it takes. */
 static void refuse_job(struct ringio_job *job)
 {
     uint64_t first;
@@ -21,15 +21,23 @@ static void refuse_job(struct ringio_job *job)
                 .task = (uint64_t)request->first_task + i, .request = first, .status = -ENOMEM};
             job_fail(job, &failure);
         }
+        atomic_fetch_add_explicit(&job->done_count, 1, memory_order_relaxed);
     }
+}
+
+static struct pump *make_pump(struct worker *worker)
+{
+    struct ringio_reader *reader = worker->reader;
+    struct pump *pump = pump_new(reader->choice.kind, &reader->options, &reader->files, &reader->limit);
+    atomic_store_explicit(&worker->pump, pump, memory_order_release);
+    return pump;
 }
 
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
     struct ringio_reader *reader = worker->reader;
-    struct pump *pump = pump_new(reader->choice.kind, &reader->options, &reader->files, &reader->limit);
-    atomic_store_explicit(&worker->pump, pump, memory_order_release);
+    struct pump *pump = make_pump(worker);
     pthread_mutex_lock(&reader->mutex);
     for (;;) {
         struct ringio_job *job = reader_next_job(reader);
@@ -40,6 +48,8 @@ static void *worker_main(void *argument)
             continue;
         }
         pthread_mutex_unlock(&reader->mutex);
+        if (!pump)
+            pump = make_pump(worker); /* there may be memory by now */
         if (pump)
             pump_run(pump, job, &reader->listed_count, reader->options.worker_count);
         else

@@ -52,7 +52,7 @@ class TestThreads:
     def test_one_reader(self, reader, file):
         """32 threads and one reader, batches of all sizes at the same time."""
         with ThreadPoolExecutor(32) as pool:
-            assert all(pool.map(lambda i: is_right(reader, file, COUNTS[i % len(COUNTS)], i), range(160)))
+            assert all(pool.map(lambda i: is_right(reader, file, COUNTS[i % len(COUNTS)], i), range(63)))
 
     def test_many_readers(self, backend, file):
         """32 threads and 8 readers of few workers, opened and closed among the others' reads."""
@@ -62,7 +62,7 @@ class TestThreads:
                 return all(is_right(reader, file, count, i) for count in COUNTS[:-1])
 
         with ThreadPoolExecutor(32) as pool:
-            assert all(pool.map(work, range(40)))
+            assert all(pool.map(work, range(32)))
 
     def test_reads_that_go_wrong_meanwhile(self, backend, file):
         """Short, late and interrupted reads, and batches with errors in them, beside those of other threads."""
@@ -74,7 +74,7 @@ class TestThreads:
 
         faults = {"short": 5, "eintr": 7, "eagain": 7, "late": 3, "submit": 5}
         with faulty_reader(backend, seed=5, workers=2, **faults) as reader, ThreadPoolExecutor(16) as pool:
-            assert all(pool.map(work, range(64)))
+            assert all(pool.map(work, range(32)))
 
     def test_interrupted_by_their_callbacks(self, reader, file):
         """Batches that are given up do no harm to those of other threads."""
@@ -92,7 +92,7 @@ class TestThreads:
             return is_right(reader, file, COUNTS[i % len(COUNTS)], i)
 
         with ThreadPoolExecutor(16) as pool:
-            assert all(pool.map(work, range(64)))
+            assert all(pool.map(work, range(32)))
 
     def test_two_kinds_of_readers(self, file):
         """Readers with different backends in one process know nothing of each other."""
@@ -155,7 +155,7 @@ class TestNothingGrows:
             for i in range(20):
                 use(i % 2)
             before = footprint()
-            for i in range(60):
+            for i in range(40):
                 use(i % 2)
             after = footprint()
             assert after[:2] == before[:2], (before, after)
@@ -194,7 +194,7 @@ class TestNothingGrows:
             for i in range(20):
                 use(i)
             before = footprint()
-            for i in range(60):
+            for i in range(40):
                 use(i)
             after = footprint()
             assert after[0] == before[0], (before, after)

@@ -58,9 +58,11 @@ C_FLOORS = [
         "codec_swap",
         "codec_zstd",
         "backend_private",
-        "pump",
+        "held",
     ],
-    ["codec_blosc_header", "backend_faulty", "backend_memory", "backend_pread", "backend_uring", "reader"],
+    ["codec_blosc_header", "backend_faulty", "backend_memory", "backend_pread", "backend_uring", "work"],
+    ["pump"],
+    ["reader"],
     ["worker", "fork"],
 ]
 # A header that is private to a few files of one module, and may be included by those alone.

@@ -158,8 +158,6 @@ def error_from_failure(
         return OSError(errno.EINVAL, "not a regular file", path)
     if status == lib.RINGIO_BAD_PLAN:
         return PlanError(f"{place}: {_PLAN_PARTS.get(got, 'the plan contradicts itself')}")
-    if status == lib.RINGIO_CANCELLED:
-        return RingioError(f"{place}: cancelled")
     if status == lib.RINGIO_NO_MEMORY:
         return MemoryLimitError(f"{place}: needs {got} bytes at once, the reader's memory limit leaves {expected}")
     if status == lib.RINGIO_UNSUPPORTED:

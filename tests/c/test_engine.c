@@ -1,5 +1,5 @@
-/* Goal: plans of raw ranges give the bytes of the files: on every backend, with faults, from many threads at once, after
-   fork(), cancelled halfway, and with files that end early.  Exit status 0 is a pass. */
+/* Goal: plans of raw ranges give the bytes of the files: on every backend, with faults, from many threads at once,
+   after fork(), cancelled halfway, and with files that end early.  Exit status 0 is a pass. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -295,7 +295,8 @@ static void test_fork(struct ringio_reader *reader, int in_flight)
     batch_free(other);
 }
 
-/* More files than the process may have open: a worker that has its share in use waits for reads before it opens another. */
+/* More files than the process may have open: a worker that has its share in use waits for reads before it opens
+   another. */
 static void test_few_descriptors(uint32_t backend)
 {
     enum { COUNT = 200 };
@@ -309,7 +310,7 @@ static void test_few_descriptors(uint32_t backend)
     char *path_blob = make_array(COUNT, 64);
     for (uint64_t i = 0; i < COUNT; i++) {
         files[i].path_offset = i * 64;
-        snprintf(path_blob + i * 64, 64, "%s-%d", paths[0], (int)i);
+        snprintf(path_blob + i * 64, 64, "%.40s-%d", paths[0], (int)i);
         int fd = open(path_blob + i * 64, O_CREAT | O_WRONLY, 0600);
         CHECK(fd >= 0 && write(fd, contents[0] + i, 1) == 1 && close(fd) == 0);
         batch->requests[i] = (struct ringio_request){0, 1, (uint32_t)i, (uint32_t)i, 1, 0};
@@ -344,8 +345,8 @@ static void test_few_descriptors(uint32_t backend)
     batch_free(batch);
 }
 
-/* File 0 is overwritten in place while a job reads it.  The plan says which version it wants: each range is of that version,
-   or failed with RINGIO_CHANGED. */
+/* File 0 is overwritten in place while a job reads it.  The plan says which version it wants: each range is of that
+   version, or failed with RINGIO_CHANGED. */
 static void test_overwritten(struct ringio_reader *reader)
 {
     uint8_t *other = make_array(FILE_NBYTES, 1);

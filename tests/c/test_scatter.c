@@ -50,8 +50,10 @@ static struct example random_example(uint64_t *state)
     for (uint32_t dim = 0; dim < example.dim_count; dim++)
         example.counts[dim] = 1 + (int64_t)random_below(state, 5);
     example.layout.itemsize = example.itemsize;
-    example.source_nbytes = random_strides(&example, example.layout.source_strides, &example.projection.source_offset, state);
-    example.target_nbytes = random_strides(&example, example.layout.target_strides, &example.projection.target_offset, state);
+    struct ringio_layout *layout = &example.layout;
+    struct ringio_projection *projection = &example.projection;
+    example.source_nbytes = random_strides(&example, layout->source_strides, &projection->source_offset, state);
+    example.target_nbytes = random_strides(&example, layout->target_strides, &projection->target_offset, state);
     return example;
 }
 

@@ -1,0 +1,94 @@
+#include "held.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+int held_init(struct held_files *held, struct file_cache *cache, const struct ringio_options *options,
+              uint32_t request_count)
+{
+    /* Files in use cannot be closed, so all workers together must not use more than may be open. */
+    uint32_t share = options->open_files / (options->worker_count ? options->worker_count : 1);
+    uint32_t most = request_count + 1; /* each request may be of another file, and one is kept for the next */
+    *held = (struct held_files){.cache = cache, .round = 1};
+    held->place_count = share < 1 ? 1 : share < most ? share : most;
+    held->places = calloc(held->place_count, sizeof *held->places);
+    return held->places ? 0 : -ENOMEM;
+}
+
+void held_destroy(struct held_files *held)
+{
+    assert(!held->current);
+    free(held->places);
+}
+
+void held_put(struct held_files *held, struct held_file *file)
+{
+    assert(file->users > 0);
+    if (--file->users > 0)
+        return;
+    if (file->file != &file->in_memory)
+        file_put(held->cache, file->file);
+    file->file = NULL;
+}
+
+void held_forget(struct held_files *held)
+{
+    if (held->current)
+        held_put(held, held->current);
+    held->current = NULL;
+}
+
+/* Opens, or finds, what the plan calls file number 'index'. */
+static int open_file(struct held_files *held, struct held_file *place, struct ringio_job *job, uint32_t index)
+{
+    const struct ringio_file *record = &job->plan.files[index];
+    if (record->data) {
+        place->in_memory = (struct file){.fd = -1, .data = (const uint8_t *)(uintptr_t)record->data};
+        place->in_memory.identity.nbytes = record->nbytes;
+        place->file = &place->in_memory;
+        return 0;
+    }
+    struct ringio_identity room;
+    const struct ringio_identity *expected = job_expects(job, index, &room);
+    struct file *file;
+    int status = file_get(held->cache, job->plan.paths + record->path_offset, expected, &file);
+    if (status)
+        return status;
+    if (!expected && job_saw(job, index, &file->identity)) {
+        file_put(held->cache, file);
+        return -RINGIO_CHANGED;
+    }
+    place->file = file;
+    return 0;
+}
+
+int held_get(struct held_files *held, struct ringio_job *job, uint32_t index)
+{
+    if (held->current && held->current_job == job && held->current_index == index)
+        return 0;
+    held_forget(held);
+    struct held_file *place = held->places, *end = place + held->place_count;
+    while (place < end && place->file)
+        place++;
+    if (place == end)
+        return 1;
+    int status = open_file(held, place, job, index);
+    if (status)
+        return status;
+    place->users = 1;
+    place->checked_round = 0;
+    held->current = place;
+    held->current_job = job;
+    held->current_index = index;
+    return 0;
+}
+
+int held_has_changed(struct held_files *held, struct held_file *file)
+{
+    if (file->checked_round != held->round) {
+        file->checked_round = held->round;
+        file->has_changed = file_has_changed(file->file);
+    }
+    return file->has_changed;
+}
