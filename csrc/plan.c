@@ -80,44 +80,65 @@ static void split_dimension(const struct ringio_grid *grid, uint32_t dim, int64_
     }
 }
 
-/* Where the pairs of a whole batch go while they are made. */
+/* Where the pairs of a whole batch go.  They are made twice: first their ids, which sorted say where each pair belongs,
+   then the rest, straight to its place. */
 struct pairs {
-    struct ringio_projection *projections;
+    struct ringio_projection *projections; /* NULL in the first pass */
     int64_t *counts;
     uint64_t *ids;
+    const uint64_t *places; /* of the pairs in the order in which they are made; NULL: they are sorted as they come */
     uint64_t count;
     int sorted;
 };
 
-static void emit_box(const struct ringio_grid *grid, const struct part *const *parts, const int64_t *part_counts,
-                     uint64_t layout, int64_t target_offset, struct pairs *pairs)
+/* One dimension's parts of the current box, and the one that the odometer stands at. */
+struct wheel {
+    const struct part *parts;
+    int64_t part_count;
+    int64_t position;
+};
+
+static void emit_pair(const struct wheel *wheels, uint32_t dim_count, uint64_t layout, int64_t target_offset,
+                      struct pairs *pairs)
 {
-    uint32_t dim_count = grid->dim_count;
-    int64_t position[RINGIO_MAX_DIMS] = {0};
+    uint64_t pair = pairs->places ? pairs->places[pairs->count] : pairs->count;
+    int64_t source = 0, target = target_offset;
+    int64_t *counts = pairs->counts + pair * dim_count;
+    for (uint32_t dim = 0; dim < dim_count; dim++) {
+        const struct part *part = &wheels[dim].parts[wheels[dim].position];
+        source += part->source_offset;
+        target += part->target_offset;
+        counts[dim] = part->count;
+    }
+    pairs->projections[pair] = (struct ringio_projection){source, target, layout};
+}
+
+static void emit_id(const struct wheel *wheels, uint32_t dim_count, struct pairs *pairs)
+{
+    uint64_t id = 0;
+    for (uint32_t dim = 0; dim < dim_count; dim++)
+        id += wheels[dim].parts[wheels[dim].position].id;
+    pairs->ids[pairs->count] = id;
+    pairs->sorted &= pairs->count == 0 || id >= pairs->ids[pairs->count - 1];
+}
+
+static void emit_box(struct wheel *wheels, uint32_t dim_count, uint64_t layout, int64_t target_offset,
+                     struct pairs *pairs)
+{
     for (;;) {
-        uint64_t pair = pairs->count++;
-        uint64_t id = 0;
-        int64_t source = 0, target = target_offset;
-        int64_t *counts = pairs->counts + pair * dim_count;
-        for (uint32_t dim = 0; dim < dim_count; dim++) {
-            const struct part *part = &parts[dim][position[dim]];
-            id += part->id;
-            source += part->source_offset;
-            target += part->target_offset;
-            counts[dim] = part->count;
-        }
-        pairs->projections[pair] = (struct ringio_projection){source, target, layout};
-        pairs->ids[pair] = id;
-        if (pair && id < pairs->ids[pair - 1])
-            pairs->sorted = 0;
+        if (pairs->projections)
+            emit_pair(wheels, dim_count, layout, target_offset, pairs);
+        else
+            emit_id(wheels, dim_count, pairs);
+        pairs->count++;
         uint32_t dim = dim_count;
         for (;;) {
             if (dim == 0)
                 return;
-            dim--;
-            if (++position[dim] < part_counts[dim])
+            struct wheel *wheel = &wheels[--dim];
+            if (++wheel->position < wheel->part_count)
                 break;
-            position[dim] = 0;
+            wheel->position = 0;
         }
     }
 }
@@ -128,22 +149,24 @@ static int emit_all(const struct ringio_grid *grid, const struct ringio_boxes *b
 {
     struct part *buffer = NULL;
     int64_t capacity = 0;
+    pairs->count = 0;
     for (uint64_t box = 0; box < boxes->box_count; box++) {
         const int64_t *starts = box_row(boxes->starts, box, grid->dim_count);
         const int64_t *counts = box_row(boxes->counts, box, boxes->counts_row_stride);
         const int64_t *steps = box_row(boxes->steps, box, boxes->steps_row_stride);
         uint64_t layout = boxes->layouts ? boxes->layouts[box] : 0;
-        int64_t part_counts[RINGIO_MAX_DIMS];
+        struct wheel wheels[RINGIO_MAX_DIMS];
         int64_t needed = 0;
         int empty = 0;
         for (uint32_t dim = 0; dim < grid->dim_count; dim++) {
-            part_counts[dim] = chunks_touched(starts[dim], counts[dim], steps[dim], grid->chunk_shape[dim]);
-            empty |= part_counts[dim] == 0;
+            wheels[dim].part_count = chunks_touched(starts[dim], counts[dim], steps[dim], grid->chunk_shape[dim]);
+            wheels[dim].position = 0;
+            empty |= counts[dim] == 0;
         }
         if (empty)
             continue;
         for (uint32_t dim = 0; dim < grid->dim_count; dim++)
-            needed += part_counts[dim];
+            needed += wheels[dim].part_count; /* each is at most the number of pairs, which fits */
         if (needed > capacity) {
             free(buffer);
             capacity = needed * 2;
@@ -151,45 +174,51 @@ static int emit_all(const struct ringio_grid *grid, const struct ringio_boxes *b
             if (!buffer)
                 return -ENOMEM;
         }
-        const struct part *parts[RINGIO_MAX_DIMS];
         struct part *next = buffer;
         for (uint32_t dim = 0; dim < grid->dim_count; dim++) {
-            parts[dim] = next;
+            wheels[dim].parts = next;
             split_dimension(grid, dim, starts[dim], counts[dim], steps[dim], layouts[layout].target_strides[dim], next);
-            next += part_counts[dim];
+            next += wheels[dim].part_count;
         }
-        emit_box(grid, parts, part_counts, layout, boxes->target_offsets[box], pairs);
+        emit_box(wheels, grid->dim_count, layout, boxes->target_offsets[box], pairs);
     }
     free(buffer);
     return 0;
 }
 
-/* Brings the pairs into the order of their ids; boxes keep their order within a chunk.  Returns 0 or -ENOMEM. */
-static int order_pairs(struct pairs *pairs, uint32_t dim_count)
+/* Sorts the ids; boxes keep their order within a chunk.  Returns where each pair belongs, for free(), or NULL. */
+static uint64_t *order_pairs(struct pairs *pairs)
 {
     size_t count = pairs->count;
-    size_t counts_nbytes = dim_count * sizeof(int64_t);
     struct sort_entry *entries = sort_alloc(count);
-    struct ringio_projection *projections = malloc(count * sizeof *projections);
-    int64_t *counts = malloc(count * counts_nbytes + 1);
-    int status = -ENOMEM;
-    if (entries && projections && counts) {
+    uint64_t *places = malloc((count ? count : 1) * sizeof *places);
+    if (entries && places) {
         for (size_t i = 0; i < count; i++)
             entries[i] = (struct sort_entry){pairs->ids[i], i};
         const struct sort_entry *sorted = sort_by_key(entries, count);
-        memcpy(projections, pairs->projections, count * sizeof *projections);
-        memcpy(counts, pairs->counts, count * counts_nbytes);
         for (size_t i = 0; i < count; i++) {
             pairs->ids[i] = sorted[i].key;
-            pairs->projections[i] = projections[sorted[i].index];
-            memcpy(pairs->counts + i * dim_count, counts + sorted[i].index * dim_count, counts_nbytes);
+            places[sorted[i].index] = i;
         }
-        status = 0;
+    } else {
+        free(places);
+        places = NULL;
     }
     free(entries);
-    free(projections);
-    free(counts);
-    return status;
+    return places;
+}
+
+/* Keeps the first of equal ids, and notes where it was.  Returns how many are left. */
+static int64_t distinct_ids(uint64_t *ids, uint64_t count, uint64_t *firsts)
+{
+    int64_t distinct_count = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        if (i && ids[i] == ids[distinct_count - 1])
+            continue;
+        ids[distinct_count] = ids[i];
+        firsts[distinct_count++] = i;
+    }
+    return distinct_count;
 }
 
 int64_t ringio_plan_intersect(const struct ringio_grid *grid, const struct ringio_boxes *boxes,
@@ -197,21 +226,20 @@ int64_t ringio_plan_intersect(const struct ringio_grid *grid, const struct ringi
                               struct ringio_projection *projections, int64_t *counts, uint64_t *chunk_ids,
                               uint64_t *first_pairs)
 {
-    struct pairs pairs = {projections, counts, chunk_ids, 0, 1};
-    if (emit_all(grid, boxes, layouts, &pairs))
-        return -ENOMEM;
-    if (pairs.count != pair_count)
-        return -EINVAL;
-    if (!pairs.sorted && order_pairs(&pairs, grid->dim_count))
-        return -ENOMEM;
-    int64_t chunk_count = 0;
-    for (uint64_t pair = 0; pair < pair_count; pair++) {
-        if (pair && chunk_ids[pair] == chunk_ids[chunk_count - 1])
-            continue;
-        chunk_ids[chunk_count] = chunk_ids[pair];
-        first_pairs[chunk_count++] = pair;
+    struct pairs pairs = {.ids = chunk_ids, .counts = counts, .sorted = 1};
+    int status = emit_all(grid, boxes, layouts, &pairs);
+    if (status == 0 && pairs.count != pair_count)
+        status = -EINVAL;
+    uint64_t *places = status || pairs.sorted ? NULL : order_pairs(&pairs);
+    if (status == 0 && !pairs.sorted && !places)
+        status = -ENOMEM;
+    if (status == 0) {
+        pairs.projections = projections;
+        pairs.places = places;
+        status = emit_all(grid, boxes, layouts, &pairs);
     }
-    return chunk_count;
+    free(places);
+    return status ? status : distinct_ids(chunk_ids, pair_count, first_pairs);
 }
 
 uint64_t ringio_plan_segments(const uint64_t *ids, uint64_t count, uint64_t ids_per_segment, uint64_t *segments,
