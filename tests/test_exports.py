@@ -24,6 +24,7 @@ RINGIO = {
     "Tasks",
     "codecs",
     "planning",
+    "empty",
     "RingioError",
     "BackendError",
     "RangeError",

@@ -24,6 +24,7 @@ from ._errors import (
     RingioError,
     UnsupportedCodecError,
 )
+from ._memory import empty
 from ._plan import Plan
 from ._ranges import Ranges
 from ._reader import Reader, default_reader, read_ranges
@@ -44,6 +45,7 @@ __all__ = [
     "Tasks",
     "codecs",
     "planning",
+    "empty",
     # what can go wrong
     "RingioError",
     "BackendError",

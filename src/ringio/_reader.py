@@ -10,14 +10,13 @@ from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
-import numpy as np
-
 from . import _batch, _execute
 from ._buffers import Buffers
 from ._core import ffi, lib
 from ._errors import BackendError
 from ._failures import TaskFailure
 from ._handle import Handle
+from ._memory import empty
 from ._options import Options, backend_name
 from ._plan import BoundPlan, Plan
 from ._progress import Progress, make_watcher
@@ -176,7 +175,7 @@ class Reader:
                 keep_places=out is not None,
             )
             nbytes = int(planned.ends[-1]) if len(ranges) else 0
-            data = np.empty(nbytes, np.uint8) if out is None else flat_bytes(out, nbytes)
+            data = empty(nbytes) if out is None else flat_bytes(out, nbytes)
             failures = self._run(planned.plan.bind(data), progress) if planned.plan.task_count else []
             if attempt == 2 or not _batch.is_stale(failures):
                 break

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ringio import empty
+
 from ._chain import build_pipeline
 from ._grid import grid_shape
 from ._metadata import ArrayMetadata
@@ -176,7 +178,7 @@ class Array(Node):
         wanted = list(selections)
         boxes = [normalise_basic(selection, self._shape, self._location) for selection in wanted]
         if out is None:
-            results = [np.empty(box.shape, self.dtype) for box in boxes]
+            results = [empty(box.shape, self.dtype) for box in boxes]
         elif len(out) != len(boxes):
             raise ValueError(f"out has {len(out)} arrays for {len(boxes)} selections")
         else:
@@ -219,7 +221,7 @@ class Array(Node):
         rows = normalise_crops(starts, crop_shape, self._shape, self._location)
         count = len(rows)
         if out is None:
-            result: npt.NDArray[Any] = np.empty((count, *crop_shape), self.dtype)
+            result: npt.NDArray[Any] = empty((count, *crop_shape), self.dtype)
         else:
             result = check_out(out, (count, *crop_shape), self.dtype)
         if result.size:
@@ -238,7 +240,7 @@ class Array(Node):
         return result if dtype is None else result.astype(dtype, copy=False)
 
     def _read_box(self, box: Box, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        result: npt.NDArray[Any] = np.empty(box.shape, self.dtype) if out is None else out
+        result: npt.NDArray[Any] = empty(box.shape, self.dtype) if out is None else out
         if 0 not in box.counts:
             self._planner.read_box(box, result, self._options.get_reader())
         return result
