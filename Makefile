@@ -45,8 +45,10 @@ clean: ## remove .venv and everything that was built, the demo's and the benchma
 
 # ----------------------------------------------------------------------------------------------- tests
 
+# A shell starts background jobs with SIGINT ignored, and then Ctrl-C would not stop what is to be stopped by it.
 .PHONY: python-test
 python-test: $(VENV)/package $(VENV)/extra-test ## the tests in Python (PYTEST_ARGS=...)
+	$$(env --default-signal=INT true 2> /dev/null && echo env --default-signal=INT) \
 	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
 
 .PHONY: c-test
