@@ -66,6 +66,15 @@ def test_impossible_shapes(shape: int | tuple[int, ...]) -> None:
         ringio.empty(shape)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [(np.int64(1 << 20), "u1"), ((np.int32(1 << 11), np.int16(1 << 11)), "<f8"), ((), "V1048576"), ([1, 1 << 20], "u1")],
+)
+def test_shapes_of_all_kinds(shape: int, dtype: str) -> None:
+    """Numbers of numpy, whose products would overflow, lists, and no dimensions at all: as numpy has it."""
+    assert ringio.empty(shape, dtype).shape == np.empty(shape, dtype).shape
+
+
 def test_objects_are_refused() -> None:
     """Recycled bytes are no Python objects."""
     with pytest.raises(TypeError, match="Python objects"):

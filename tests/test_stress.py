@@ -360,6 +360,40 @@ class TestSignals:
             signal.signal(signal.SIGPROF, before)
         assert ticks > 20
 
+    def test_storm_of_exceptions(self, backend, file):
+        """A signal handler may raise at any instruction: the reader stays usable, and closing it does not hang."""
+        path = file[0]
+        caught, armed = 0, False
+
+        def interrupt(*_: object) -> None:
+            nonlocal armed
+            if armed:
+                armed = False
+                raise InterruptedError
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        reader = ringio.Reader(backend, workers=2)
+        end = time.monotonic() + 1.5
+        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+        try:
+            while time.monotonic() < end:
+                try:
+                    armed = True
+                    for _ in range(20):
+                        reader.read_ranges([(path, 4096 * i, 100) for i in range(20)])
+                    armed = False
+                except InterruptedError:
+                    caught += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert caught > 100
+        assert len(reader.read_ranges([(path, 0, 1)])) == 1
+        thread = threading.Thread(target=reader.close, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+
 
 @linux
 class TestKill:

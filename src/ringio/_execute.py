@@ -76,8 +76,8 @@ def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> lis
     if _state.abandoned:
         drain(None, wait_ms=0)
     job = _Job(reader, (plan, keep))
-    _state.running.add(job)
     try:
+        _state.running.add(job)
         done = lib.ringio_execute(reader, plan, _SLICE_MS, job.box)
         while done == 0:
             if _state.exiting:
@@ -120,9 +120,11 @@ def drain(reader: Any, *, wait_ms: int) -> bool:
     Returns:
         Whether none of them is left.
     """
-    if not _state.sweeping.acquire(blocking=wait_ms > 0):
+    # A "with" of a lock is the one way of taking it that an exception of a signal handler cannot tear apart. Not even
+    # asking for a lock of its own would end well for a thread whose garbage collector came to run in here.
+    if wait_ms == 0 and _state.sweeping.locked():
         return False
-    try:
+    with _state.sweeping:
         left = False
         for job in tuple(_state.abandoned):
             if reader is not None and job.reader != reader:
@@ -133,8 +135,6 @@ def drain(reader: Any, *, wait_ms: int) -> bool:
             else:
                 left = True
         return not left
-    finally:
-        _state.sweeping.release()
 
 
 def give_up_all() -> None:

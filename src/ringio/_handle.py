@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
+import time
 import weakref
+from contextlib import suppress
 from typing import Any, Final
 
 from . import _execute
@@ -15,21 +16,37 @@ from ._errors import RingioError
 # At the end of the process, this long for reads that are in flight; then the kernel cleans up.
 _EXIT_WAIT_S: Final = 2.0
 _DRAIN_MS: Final = 100
+_POLL_S: Final = 0.002
 
 
 class Handle:
-    """Owns a ``struct ringio_reader``; ``with handle as pointer`` uses it.
+    """Owns a ``struct ringio_reader``. It is used like this::
+
+        user = object()
+        try:
+            pointer = handle.use(user)
+            ...
+        finally:
+            handle.users.discard(user)
+
+    and in no other way. Python raises what a signal handler raises between any two instructions, also inside
+    ``__exit__`` and in a function of ours that notes the end of a use; a use whose end is not noted would make ``close``
+    wait for ever. Only a call of a C function comes to its end, and nothing can come between ``finally`` and this one.
 
     Args:
         options: ``struct ringio_options *``.
+
+    Attributes:
+        users: whoever uses the reader now.
     """
 
     def __init__(self, options: Any) -> None:
-        self._pointer = lib.ringio_reader_new(options)
-        if self._pointer == ffi.NULL:
+        _free_unfreed()
+        pointer = lib.ringio_reader_new(options)
+        if pointer == ffi.NULL:
             raise MemoryError("out of memory while making a reader")
-        self._idle = threading.Condition()
-        self._users = 0
+        self.users: set[object] = set()
+        self._owned = [pointer]  # empty once it is freed
         self._closed = False
         _handles.add(self)
 
@@ -38,43 +55,51 @@ class Handle:
         """Whether :meth:`close` was called."""
         return self._closed
 
-    def __enter__(self) -> Any:
-        """The pointer, which stays valid inside the ``with``.
+    def use(self, user: object) -> Any:
+        """Note a user, which keeps the reader from being freed; returns the pointer.
 
         Raises:
             RingioError: the reader is closed.
         """
-        with self._idle:
-            if self._closed:
-                raise RingioError("the reader is closed")
-            self._users += 1
-        return self._pointer
-
-    def __exit__(self, *_: object) -> None:
-        with self._idle:
-            self._users -= 1
-            if self._closed:
-                self._idle.notify_all()
+        self.users.add(user)
+        if self._closed:  # looked at only now: close() does the same the other way round
+            raise RingioError("the reader is closed")
+        return self._owned[0]
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Wait for whoever uses it, then free it; returns whether it is freed."""
-        with self._idle:
-            self._closed = True
-            if not self._idle.wait_for(lambda: self._users <= 0, timeout_s):
+        self._closed = True
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self.users:
+            if deadline is not None and time.monotonic() >= deadline:
                 return False
-            pointer, self._pointer = self._pointer, ffi.NULL
-        if pointer == ffi.NULL:
-            return True
-        while not _execute.drain(pointer, wait_ms=_DRAIN_MS):
-            if timeout_s is not None:
-                return False  # it is never freed: the process ends
-        lib.ringio_reader_free(pointer)
+            time.sleep(_POLL_S)
+        for pointer in tuple(self._owned):
+            while not _execute.drain(pointer, wait_ms=0 if timeout_s == 0 else _DRAIN_MS):
+                if timeout_s is not None:
+                    return False
+        with suppress(IndexError):  # another thread has freed it
+            lib.ringio_reader_free(self._owned.pop())
         return True
 
+    def close_unused(self) -> None:
+        """Close it without waiting for anything: the garbage collector calls this, wherever it happens to run."""
+        if not self.close(timeout_s=0):
+            _unfreed.add(self)
+
     def forget_users(self) -> None:
-        """For a child after fork(): the threads that used it, and may have held its lock, do not exist here."""
-        self._idle = threading.Condition()
-        self._users = 0
+        """For a child after fork(): the threads that used it do not exist here."""
+        self.users = set()
+
+
+# Of readers that were collected while cancelled reads of theirs were in flight.
+_unfreed: set[Handle] = set()
+
+
+def _free_unfreed() -> None:
+    for handle in tuple(_unfreed):
+        if handle.close(timeout_s=0):
+            _unfreed.discard(handle)
 
 
 _handles: weakref.WeakSet[Handle] = weakref.WeakSet()

@@ -13,6 +13,7 @@ import mmap
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import index
 from typing import Any, Final
 
 import numpy as np
@@ -104,8 +105,9 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.uint8) -> NDArray[An
     item = np.dtype(dtype)
     if item.hasobject:
         raise TypeError(f"{item} holds Python objects, for which this memory is not made")
-    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+    # As Python's own integers: the product of numpy's may overflow.
+    lengths = tuple(map(index, shape)) if isinstance(shape, Sequence) else (index(shape),)
     nbytes = math.prod(lengths) * item.itemsize
-    if nbytes < SMALLEST_NBYTES or min(lengths) < 0 or nbytes >= 1 << 62:
+    if nbytes < SMALLEST_NBYTES or min(lengths, default=0) < 0 or nbytes >= 1 << 62:
         return np.empty(lengths, item)  # numpy has the words for what is wrong with a shape
     return np.asarray(_Block(_take(nbytes)))[:nbytes].view(item).reshape(lengths)

@@ -102,9 +102,13 @@ class Reader:
     def _start(self, options: Options) -> None:
         struct = options.struct()
         handle = Handle(struct)
-        with handle as pointer:
+        user = object()
+        try:
+            pointer = handle.use(user)
             kind = lib.ringio_reader_backend(pointer)
             self.backend_reason: str = ffi.string(lib.ringio_reader_reason(pointer)).decode(errors="replace")
+        finally:
+            handle.users.discard(user)
         if kind == 0:
             handle.close()
             raise BackendError(self.backend_reason)
@@ -114,7 +118,7 @@ class Reader:
         self._options = options
         self._handle = handle
         # Not at exit: _handle closes all readers then, and knows that daemon threads may still be in one.
-        weakref.finalize(self, handle.close).atexit = False
+        weakref.finalize(self, handle.close_unused).atexit = False
 
     @property
     def max_gap_bytes(self) -> int:
@@ -224,8 +228,12 @@ class Reader:
 
     def _run(self, bound: BoundPlan, progress: Progress) -> list[TaskFailure]:
         watcher = make_watcher(progress, bound.plan.requests)
-        with self._handle as pointer:
+        user = object()
+        try:
+            pointer = self._handle.use(user)
             failures = _execute.run(pointer, bound.struct, bound.keep, watcher)
+        finally:
+            self._handle.users.discard(user)
         if watcher is not None:
             watcher.finish()
         return failures
@@ -233,8 +241,11 @@ class Reader:
     def statistics(self) -> Statistics:
         """What the reader has done so far."""
         record = ffi.new("struct ringio_statistics *")
-        with self._handle as pointer:
-            lib.ringio_reader_statistics(pointer, record)
+        user = object()
+        try:
+            lib.ringio_reader_statistics(self._handle.use(user), record)
+        finally:
+            self._handle.users.discard(user)
         return Statistics(**{field.name: getattr(record, field.name) for field in fields(Statistics)})
 
     def close(self) -> None:
