@@ -11,9 +11,11 @@ import gc
 import importlib
 import importlib.metadata
 import json
+import math
 import multiprocessing
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -38,6 +40,7 @@ class Entry:
 
     run: Callable[[], object]  # what is timed
     check: Callable[[], None]  # the same work, every result compared with the truth; raises AssertionError
+    peak_rss_bytes: Callable[[], int | None] | None = None  # of the child processes that do the work, if any do
 
 
 class EntryFactory(Protocol):
@@ -48,7 +51,7 @@ class EntryFactory(Protocol):
 
 @dataclass
 class Timing:
-    """What a contender needed, one item per round."""
+    """What a contender needed, one item per round; a slow one takes part in the first rounds only."""
 
     contender: str
     wall_s: list[float] = field(default_factory=list)
@@ -92,15 +95,26 @@ def serve(connection: Connection, module: str, contender: str, task: Any) -> Non
         connection.send(("unavailable", str(error)))
         return
     reset_peak_rss()
-    entry.run()
-    connection.send(("ready", None))
+    connection.send(("ready", run_timed(entry)))
     while connection.recv() == "run":
-        wall_ns, cpu_ns = time.perf_counter_ns(), time.process_time_ns()
-        result = entry.run()
-        wall_ns, cpu_ns = time.perf_counter_ns() - wall_ns, time.process_time_ns() - cpu_ns
-        connection.send((wall_ns / 1e9, cpu_ns / 1e9))
-        del result
-    connection.send(peak_rss_bytes())
+        connection.send(run_timed(entry))
+    peak = peak_rss_bytes() if entry.peak_rss_bytes is None else entry.peak_rss_bytes()
+    connection.send(peak)
+
+
+def run_timed(entry: Entry) -> tuple[float, float]:
+    """Wall time and CPU time of one run, its child processes included, in seconds."""
+    gc.collect()
+    wall_ns, cpu_s = time.perf_counter_ns(), cpu_time_s()
+    result = entry.run()
+    wall_ns, cpu_s = time.perf_counter_ns() - wall_ns, cpu_time_s() - cpu_s
+    del result
+    return wall_ns / 1e9, cpu_s
+
+
+def cpu_time_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 class Contender:
@@ -114,6 +128,7 @@ class Contender:
         self.process.start()
         far_end.close()
         self.timing = Timing(contender)
+        self.rounds_left = 0
 
     def receive(self) -> Any:
         try:
@@ -125,6 +140,7 @@ class Contender:
             ) from None
 
     def measure(self) -> None:
+        self.rounds_left -= 1
         self.connection.send("run")
         wall_s, cpu_s = self.receive()
         self.timing.wall_s.append(wall_s)
@@ -143,11 +159,13 @@ def run_contest(
     task: Any,
     rounds: int,
     before_each: Callable[[], object] | None = None,
+    patience_s: float = math.inf,
 ) -> list[Timing]:
     """Times every contender once per round and returns their timings, in the order given.
 
     ``module`` names the module whose ``entry(contender, task)`` makes one; ``before_each`` runs in this process before
-    every timing (it drops the page cache for cold reads).
+    every timing (it drops the page cache for cold reads).  Nobody is timed in more rounds than fit into ``patience_s``,
+    and everybody in one.
     """
     running: list[Contender] = []
     timings: list[Timing] = []
@@ -155,17 +173,20 @@ def run_contest(
         for name in contenders:
             say(f"  checking {name}")
             contender = Contender(module, name, task)
-            state, reason = contender.receive()
+            state, answer = contender.receive()
             timings.append(contender.timing)
             if state == "unavailable":
-                contender.timing.unavailable = reason
+                contender.timing.unavailable = answer
                 contender.process.join()
             else:
+                contender.rounds_left = min(rounds, max(1, int(patience_s / answer[0])))
                 running.append(contender)
         for index in range(rounds):
             say(f"  round {index + 1} of {rounds}")
             first = index % max(len(running), 1)
             for contender in running[first:] + running[:first]:
+                if contender.rounds_left == 0:
+                    continue
                 if before_each is not None:
                     before_each()
                 contender.measure()
@@ -179,8 +200,8 @@ def run_contest(
 
 
 def ratio(other: Timing, reference: Timing) -> float:
-    """How many times faster ``reference`` is: the median over rounds of the two times of one round."""
-    return statistics.median(theirs / ours for theirs, ours in zip(other.wall_s, reference.wall_s, strict=True))
+    """How many times faster ``reference`` is: the median of the quotients, over the rounds that both took part in."""
+    return statistics.median(theirs / ours for theirs, ours in zip(other.wall_s, reference.wall_s))
 
 
 def say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Who takes part in ``ranges.py``: each reads the same byte ranges of one file in its library's own way."""
+"""Who takes part in the workloads of ranges: each reads the same byte ranges of one file in its library's own way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from _common import Entry
+import limits
+from _common import Entry, UnavailableError
 
 Buffers = Sequence[Any] | npt.NDArray[np.uint8]
 ReadRanges = Callable[[], Buffers]
@@ -81,6 +82,22 @@ def ringio_columns_out(task: RangeTask) -> ReadRanges:
     return ringio_columns(task, out=True)
 
 
+def ringio_direct(task: RangeTask) -> ReadRanges:
+    import ringio
+
+    try:
+        reader = ringio.Reader(direct=True)
+    except ringio.BackendError as error:
+        raise UnavailableError(str(error)) from None
+    ranges, output = task.tuples(), task.new_output()
+
+    def read() -> Buffers:
+        reader.read_ranges(ranges, out=output)
+        return output
+
+    return read
+
+
 def pread_loop(task: RangeTask) -> ReadRanges:
     descriptor, offsets, length = os.open(task.path, os.O_RDONLY), task.offsets.tolist(), task.length
     return lambda: [os.pread(descriptor, length, offset) for offset in offsets]
@@ -141,16 +158,21 @@ CONTENDERS: dict[str, Callable[[RangeTask], ReadRanges]] = {
     "ringio, list of tuples, `out=`": ringio_tuples_out,
     "ringio, columns": ringio_columns,
     "ringio, columns, `out=`": ringio_columns_out,
+    "ringio, `direct=True`, `out=`": ringio_direct,
     "`os.pread` loop": pread_loop,
     "`os.preadv` loop into one buffer": pread_loop_out,
     f"`os.pread` in {THREADS} threads": pread_threads,
     "obstore `get_ranges`": obstore,
     "fsspec `cat_ranges`": fsspec,
 }
+COLD_NAMES = (limits.MEMORY, *CONTENDERS)
+HOT_NAMES = tuple(name for name in COLD_NAMES if "direct" not in name)
 
 
 def entry(contender: str, task: RangeTask) -> Entry:
-    """Makes a contender; called in its own process."""
+    """Makes a contender, or a limit that takes part like one; called in its own process."""
+    if contender == limits.MEMORY:
+        return limits.memory_limit([len(task.offsets)], task.length)
     read = CONTENDERS[contender](task)
 
     def check() -> None:

@@ -137,3 +137,35 @@ def memory_limit(counts: Sequence[int], piece_nbytes: int) -> Entry:
     pieces[:, 2] = np.concatenate([np.arange(count) for count in counts]) * piece_nbytes
     run = make_run("copy", source, pieces, target, 0)
     return Entry(run, run)
+
+
+def main() -> None:
+    """Measures the limits alone: ``bench/run.py`` with no contenders."""
+    from _common import run_contest, say
+    from _contests import make_contest
+    from _workloads import all_workloads
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=Path, default=BUILD, help="where the data is kept")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="workloads whose names have it; again for more")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    for workload in all_workloads(512):
+        if options.only and not any(text in workload.name for text in options.only):
+            continue
+        contest = make_contest(workload, options.dir)
+        say(f"{contest.title}\n  {contest.description}")
+        names = [name for name in NAMES if name in contest.contenders]
+        for timing in run_contest(contest.module, names, contest.task, options.rounds):
+            if timing.unavailable is not None:
+                print(f"{contest.name}: {timing.contender}: {timing.unavailable}")
+                continue
+            print(
+                f"{contest.name}: {timing.contender} {timing.median_s * 1e3:,.2f} ms, "
+                f"{contest.unit_count / timing.median_s:,.0f} {contest.unit}/s, "
+                f"{timing.median_s * 1e6 / contest.chunk_count:,.3f} µs per chunk"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -131,13 +131,16 @@ static int bad_chain(struct codec_error *error)
 
 /* Runs step 'step'; on success '*data' goes from what it is given to what it gives. */
 static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, uint32_t step, uint32_t step_count,
-                    uint8_t *target, size_t target_nbytes, struct span *data, struct codec_error *error)
+                    uint8_t *target, size_t target_nbytes, struct interval wanted, struct span *data,
+                    struct codec_error *error)
 {
     const struct ringio_codec *codec = &codecs[step];
     if (codec->kind == 0 || codec->kind >= sizeof decode_fns / sizeof *decode_fns)
         return bad_chain(error);
     uint8_t *output = target;
-    if (writes_target(codecs, step, step_count)) {
+    int is_last_writer = writes_target(codecs, step, step_count);
+    decoder->wanted = is_last_writer ? wanted : (struct interval){0, SIZE_MAX}; /* the next step needs it all */
+    if (is_last_writer) {
         if (codec->decoded_nbytes != target_nbytes || codec->flags & RINGIO_CODEC_AT_MOST)
             return bad_chain(error);
     } else if (codec->kind == RINGIO_CODEC_CRC32C) {
@@ -155,8 +158,8 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
 }
 
 int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
-                       struct span source, uint8_t *target, size_t target_nbytes, struct span *decoded,
-                       struct codec_error *error)
+                       struct span source, uint8_t *target, size_t target_nbytes, struct interval wanted,
+                       struct span *decoded, struct codec_error *error)
 {
     *error = (struct codec_error){.step = UINT32_MAX};
     if (source.nbytes > chain->encoded_nbytes_max) {
@@ -176,8 +179,8 @@ int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain
     int status = 0;
     for (uint32_t i = 0; i < chain->codec_count && status == 0; i++) {
         error->step = i;
-        status = run_step(decoder, codecs + chain->first_codec, i, chain->codec_count, target, target_nbytes, &data,
-                          error);
+        status = run_step(decoder, codecs + chain->first_codec, i, chain->codec_count, target, target_nbytes, wanted,
+                          &data, error);
     }
     if (status == 0 && data.nbytes != target_nbytes)
         status = codec_wrong_size(error, data.nbytes, target_nbytes);
@@ -214,7 +217,7 @@ int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *c
         struct span decoded = {0};
         status = decoder == NULL ? codec_no_memory()
                                  : codec_decode_chain(decoder, chain, codecs, data, target, (size_t)decoded_nbytes,
-                                                      &decoded, &error);
+                                                      (struct interval){0, SIZE_MAX}, &decoded, &error);
         if (status == 0 && decoded.data != target && decoded.nbytes > 0)
             memcpy(target, decoded.data, decoded.nbytes);
         decoder_free(decoder);

@@ -22,6 +22,12 @@ struct codec_error {
     uint32_t step;
 };
 
+/* Some bytes of a decoded chunk: from 'first' up to 'end'. */
+struct interval {
+    size_t first;
+    size_t end;
+};
+
 struct decoder; /* codec.c */
 
 /* decoder_new() gives NULL when out of memory. */
@@ -35,11 +41,12 @@ size_t decoder_scratch_nbytes(const struct decoder *decoder);
 /* codec_decode_chain() runs all steps of 'chain' over 'source'.  'target' is where the last step may write:
    'target_nbytes' (the chain's decoded size) of it.  On success '*decoded' is where the decoded bytes are: 'target',
    or, where no step had to write, a part of 'source' itself; its nbytes is exactly the chain's decoded size (the
-   source's size for RINGIO_SAME_SIZE).  Never reads outside 'source' nor writes outside 'target'.  Returns 0 or
+   source's size for RINGIO_SAME_SIZE).  Of the decoded bytes only those in 'wanted' have to be right: blosc leaves out
+   blocks, and ends of blocks, that nobody asked for.  Never reads outside 'source' nor writes outside 'target'.  Returns 0 or
    -status, with 'error' filled in; its step is UINT32_MAX where no codec is to blame. */
 int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
-                       struct span source, uint8_t *target, size_t target_nbytes, struct span *decoded,
-                       struct codec_error *error);
+                       struct span source, uint8_t *target, size_t target_nbytes, struct interval wanted,
+                       struct span *decoded, struct codec_error *error);
 
 /* One step.  Decodes 'source' into 'target', whose size is 'target_nbytes'; sets '*decoded' to what it wrote, or, for
    a codec that only looks (crc32c), to the part of 'source' that stays.  Returns 0 or -status.  With

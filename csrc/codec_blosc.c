@@ -66,9 +66,15 @@ static size_t decode_zstd(struct decoder *decoder, const struct blosc_chunk *chu
     return ZSTD_isError(result) ? 0 : result;
 }
 
-static size_t decode_lz4(const struct blosc_chunk *chunk, struct span stream, uint8_t *target, size_t nbytes)
+/* Of a stream of 'stream_nbytes' the first 'nbytes'. */
+static size_t decode_lz4(const struct blosc_chunk *chunk, struct span stream, uint8_t *target, size_t nbytes,
+                         size_t stream_nbytes)
 {
     const char *source = (const char *)stream.data;
+    if (nbytes < stream_nbytes) {
+        int part = LZ4_decompress_safe_partial(source, (char *)target, (int)stream.nbytes, (int)nbytes, (int)nbytes);
+        return part < 0 ? 0 : (size_t)part;
+    }
     int result = chunk->dictionary.data != NULL
                      ? LZ4_decompress_safe_usingDict(source, (char *)target, (int)stream.nbytes, (int)nbytes,
                                                      (const char *)chunk->dictionary.data,
@@ -87,15 +93,15 @@ static size_t decode_zlib(struct decoder *decoder, struct span stream, uint8_t *
     return written_nbytes;
 }
 
-/* Decodes one compressed stream; 0 unless it gives exactly 'nbytes'. */
+/* Decodes the first 'nbytes' of a compressed stream of 'stream_nbytes'; 0 unless it gives exactly that. */
 static int decode_stream(struct decoder *decoder, const struct blosc_chunk *chunk, struct span stream, uint8_t *target,
-                         size_t nbytes)
+                         size_t nbytes, size_t stream_nbytes)
 {
     switch (chunk->codec) {
     case INNER_BLOSCLZ:
         return blosclz_decode(stream, target, nbytes) == nbytes;
     case INNER_LZ4:
-        return decode_lz4(chunk, stream, target, nbytes) == nbytes;
+        return decode_lz4(chunk, stream, target, nbytes, stream_nbytes) == nbytes;
     case INNER_ZLIB:
         return decode_zlib(decoder, stream, target, nbytes) == nbytes;
     default:
@@ -103,10 +109,10 @@ static int decode_stream(struct decoder *decoder, const struct blosc_chunk *chun
     }
 }
 
-/* Reads the next stream of a block, which holds 'nbytes', to 'target': an int32 size, then so many bytes.  A size of
-   'nbytes' is stored bytes; in blosc2, 0 is zeros, and a negative one that byte, negated, repeated, behind a token. */
+/* Reads the first 'nbytes' of the next stream of a block, which holds 'stream_nbytes', to 'target': an int32 size, then
+   so many bytes.  A size of 'stream_nbytes' is stored bytes; in blosc2, 0 is zeros, and a negative one that byte, negated, repeated, behind a token. */
 static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk, struct streams *streams,
-                       uint8_t *target, size_t nbytes, struct codec_error *error)
+                       uint8_t *target, size_t nbytes, size_t stream_nbytes, struct codec_error *error)
 {
     if (streams->end - streams->at < 4)
         return codec_corrupt(error, RINGIO_REASON_TRUNCATED);
@@ -129,9 +135,9 @@ static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk,
         return codec_corrupt(error, RINGIO_REASON_TRUNCATED);
     struct span stream = {streams->at, size};
     streams->at += size;
-    if (size == nbytes)
+    if (size == stream_nbytes)
         memcpy(target, stream.data, nbytes);
-    else if (size > nbytes || !decode_stream(decoder, chunk, stream, target, nbytes))
+    else if (size > stream_nbytes || !decode_stream(decoder, chunk, stream, target, nbytes, stream_nbytes))
         return codec_corrupt(error, RINGIO_REASON_DATA);
     return 0;
 }
@@ -180,8 +186,27 @@ static uint8_t *filter_target(struct decoder *decoder, const struct blosc_chunk 
     return writers_left == 0 ? target : scratch_take(&decoder->blocks[writers_left % 2], chunk->block_nbytes);
 }
 
-static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk, size_t index, uint8_t *chunk_target,
-                        struct codec_error *error)
+/* Whether the first bytes of a block can be had without the others: LZ4 can stop anywhere, and planes of a byte shuffle
+   that are streams of their own, all cut after the same element, are a smaller shuffle. */
+static int can_stop_early(const struct blosc_chunk *chunk, size_t count)
+{
+    if (chunk->codec != INNER_LZ4 || chunk->dictionary.data != NULL)
+        return 0;
+    if (count == 1)
+        return chunk->filter_count == 0;
+    return chunk->filter_count == 1 && chunk->filters[0] == BLOSC_SHUFFLE && chunk->filter_itemsizes[0] == count;
+}
+
+/* How many of the 'stream_nbytes' of each of 'count' streams are needed for the block's first 'end' bytes. */
+static size_t stream_prefix_nbytes(const struct blosc_chunk *chunk, size_t count, size_t stream_nbytes, size_t end)
+{
+    size_t prefix_nbytes = ((end + count - 1) / count + 63) & ~(size_t)63; /* whole vectors for the shuffle */
+    return can_stop_early(chunk, count) && prefix_nbytes < stream_nbytes ? prefix_nbytes : stream_nbytes;
+}
+
+/* Decodes the first 'end' bytes of a block, or more. */
+static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk, size_t index, size_t end,
+                        uint8_t *chunk_target, struct codec_error *error)
 {
     size_t start = index * chunk->block_nbytes;
     size_t nbytes = chunk->nbytes - start < chunk->block_nbytes ? chunk->nbytes - start : chunk->block_nbytes;
@@ -196,11 +221,15 @@ static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk
     if (data == NULL)
         return codec_no_memory();
     struct streams streams = {chunk->source.data + source_start, chunk->source.data + chunk->source.nbytes};
+    size_t stream_nbytes = nbytes / count;
+    size_t prefix_nbytes = stream_prefix_nbytes(chunk, count, stream_nbytes, end < nbytes ? end : nbytes);
     for (size_t i = 0; i < count; i++) {
-        int status = read_stream(decoder, chunk, &streams, data + i * (nbytes / count), nbytes / count, error);
+        int status =
+            read_stream(decoder, chunk, &streams, data + i * prefix_nbytes, prefix_nbytes, stream_nbytes, error);
         if (status != 0)
             return status;
     }
+    nbytes = prefix_nbytes * count;
     for (uint32_t i = chunk->filter_count; i-- > 0;) {
         if (chunk->filters[i] == BLOSC_DELTA) {
             undo_delta(chunk->filter_itemsizes[i], chunk_target, target, nbytes);
@@ -239,7 +268,13 @@ int codec_blosc_decode(struct decoder *decoder, const struct ringio_codec *codec
         return chunk.nbytes == source.nbytes - chunk.header_nbytes ? 0 : codec_corrupt(error, RINGIO_REASON_HEADER);
     }
     status = blosc_read_tables(&chunk, error);
-    for (size_t i = 0; i < chunk.block_count && status == 0; i++)
-        status = decode_block(decoder, &chunk, i, target, error);
+    struct interval wanted = decoder->wanted;
+    if (chunk.filter_count > 0 && chunk.filters[0] == BLOSC_DELTA)
+        wanted = (struct interval){0, SIZE_MAX}; /* each block refers to the first */
+    for (size_t i = 0; i < chunk.block_count && status == 0; i++) {
+        size_t start = i * chunk.block_nbytes;
+        if (start < wanted.end && start + chunk.block_nbytes > wanted.first)
+            status = decode_block(decoder, &chunk, i, wanted.end - start, target, error);
+    }
     return status;
 }

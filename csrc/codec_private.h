@@ -20,6 +20,7 @@ struct decoder {
     struct ZSTD_DCtx_s *zstd;                /* made at first use */
     struct libdeflate_decompressor *deflate; /* made at first use */
     struct scratch steps[2];                 /* between the steps of a chain, in turns */
+    struct interval wanted;                  /* of what the running step gives */
     struct scratch blocks[2];                /* between the filters of a blosc block, in turns */
 };
 

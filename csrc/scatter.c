@@ -2,19 +2,41 @@
 
 #include <string.h>
 
-/* The lowest and highest byte that a strided box touches must lie in [0, nbytes). */
-static int box_is_inside(int64_t offset, const int64_t *strides, const int64_t *counts, uint32_t dim_count,
-                         uint32_t itemsize, uint64_t nbytes)
+/* The lowest byte that a strided box touches, and the one behind the highest.  Returns 0 where they are not numbers of a
+   buffer. */
+static int box_span(int64_t offset, const int64_t *strides, const int64_t *counts, uint32_t dim_count,
+                    uint32_t itemsize, int64_t *low, int64_t *end)
 {
-    int64_t low = offset, high = offset;
+    *low = *end = offset;
     for (uint32_t dim = 0; dim < dim_count; dim++) {
         int64_t reach;
         if (__builtin_mul_overflow(counts[dim] - 1, strides[dim], &reach))
             return 0;
-        if (__builtin_add_overflow(reach < 0 ? low : high, reach, reach < 0 ? &low : &high))
+        if (__builtin_add_overflow(reach < 0 ? *low : *end, reach, reach < 0 ? low : end))
             return 0;
     }
-    return low >= 0 && !__builtin_add_overflow(high, (int64_t)itemsize, &high) && (uint64_t)high <= nbytes;
+    return *low >= 0 && !__builtin_add_overflow(*end, (int64_t)itemsize, end);
+}
+
+static int box_is_inside(int64_t offset, const int64_t *strides, const int64_t *counts, uint32_t dim_count,
+                         uint32_t itemsize, uint64_t nbytes)
+{
+    int64_t low, end;
+    return box_span(offset, strides, counts, dim_count, itemsize, &low, &end) && (uint64_t)end <= nbytes;
+}
+
+int scatter_source_span(const struct ringio_projection *projection, const struct ringio_layout *layout,
+                        const int64_t *counts, uint32_t dim_count, size_t *first, size_t *end)
+{
+    int64_t low, behind;
+    for (uint32_t dim = 0; dim < dim_count; dim++)
+        if (counts[dim] <= 0)
+            return 0;
+    if (!box_span(projection->source_offset, layout->source_strides, counts, dim_count, layout->itemsize, &low, &behind))
+        return 0;
+    *first = (size_t)low;
+    *end = (size_t)behind;
+    return 1;
 }
 
 int scatter_prepare(struct scatter_walk *walk, const struct ringio_projection *projection,

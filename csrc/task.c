@@ -120,6 +120,23 @@ uint64_t task_scratch_nbytes(const struct ringio_plan *plan, const struct ringio
 
 /* ----------------------------------------------------------------------------------------------------- a whole task */
 
+/* What the projections of a task want of its decoded chunk.  A box that reaches outside is refused later, by prepare(). */
+static struct interval wanted_bytes(const struct ringio_plan *plan, const struct ringio_task *task)
+{
+    struct interval wanted = {SIZE_MAX, 0};
+    for (uint32_t i = 0; i < task->projection_count; i++) {
+        uint64_t projection = task->first_projection + i;
+        struct interval part;
+        if (!scatter_source_span(&plan->projections[projection], layout_of(plan, projection),
+                                 plan->counts + projection * plan->dim_count, (uint32_t)plan->dim_count, &part.first,
+                                 &part.end))
+            continue;
+        wanted.first = part.first < wanted.first ? part.first : wanted.first;
+        wanted.end = part.end > wanted.end ? part.end : wanted.end;
+    }
+    return wanted;
+}
+
 /* Decodes 'source' to where it is wanted, or to 'scratch', or not at all where it is decoded already. */
 static int decode(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *scratch,
                   struct decoder *decoder, struct span *decoded, struct ringio_failure *failure)
@@ -141,7 +158,7 @@ static int decode(const struct ringio_plan *plan, const struct ringio_task *task
     struct codec_error error = {0};
     uint8_t *whole = whole_place(plan, task, chain->decoded_nbytes);
     int status = codec_decode_chain(decoder, chain, plan->codecs, source, whole ? whole : scratch,
-                                    (size_t)chain->decoded_nbytes, decoded, &error);
+                                    (size_t)chain->decoded_nbytes, wanted_bytes(plan, task), decoded, &error);
     failure->got = error.got;
     failure->expected = error.expected;
     failure->step = error.step;

@@ -330,6 +330,7 @@ class TestErrors:
             reader.read_ranges([(path, 0, 1), ("/none-1", 0, 1), (path, 0, 1), ("/none-2", 0, 1), (path, 5000, 1)])
         assert caught.value.filename == "/none-1"
         assert "range 1; and 2 more of 5 ranges failed" in caught.value.__notes__
+        assert "while reading /none-1, bytes 0-1" in caught.value.__notes__
 
     def test_past_the_end_says_the_size(self, reader, files):
         path, _ = files[2]

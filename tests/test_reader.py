@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ringio
-from ringio import _limits, _progress
+from ringio import _limits
 from ringio.testing import faulty_reader
 
 
@@ -281,7 +281,7 @@ class TestProgress:
 
     def test_others_are_refused(self, reader):
         with pytest.raises(TypeError, match="progress"):
-            _progress.make_watcher("yes", np.zeros(0, ringio.planning.REQUEST))
+            reader.read_ranges([(__file__, 0, 1)], progress="yes")
 
     @pytest.fixture
     def slow_plan(self, tmp_path):

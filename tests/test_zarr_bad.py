@@ -228,6 +228,7 @@ def test_a_chunk_that_is_no_file(tmp_path: Path, change: Callable[[Path], None],
     assert isinstance(error, kind)
     assert text in str(error)
     assert error.filename == f"{tmp_path}/a/c/1/2"  # type: ignore[attr-defined]
+    assert "chunk (1, 2) of" in "".join(error.__notes__)
     check_the_rest(out, CHUNK)
 
 

@@ -202,14 +202,16 @@ def test_a_disk_that_fails(arrays: dict[str, ringio_zarr.Array], backend: str, n
     assert f"of '{array.location}'" in "".join(caught.value.__notes__)
 
 
+@pytest.mark.parametrize("name", NAMES)
 def test_progress_is_reported(
-    arrays: dict[str, ringio_zarr.Array], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arrays: dict[str, ringio_zarr.Array], name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where nobody knows how many bytes a chunk has before it is read: those of a file of their own."""
     monkeypatch.setattr("tqdm.tqdm.monitor_interval", 0)  # its thread would outlive the test
     calls: list[tuple[int, int]] = []
     for read in [
-        lambda progress: arrays["sharded"].read_crops(STARTS, CROP, progress=progress),
-        lambda progress: arrays["sharded"].read_many([0, 1], progress=progress),
+        lambda progress: arrays[name].read_crops(STARTS, CROP, progress=progress),
+        lambda progress: arrays[name].read_many([0, 1], progress=progress),
     ]:
         calls.clear()
         read(lambda done, total: calls.append((done, total)))
@@ -217,7 +219,7 @@ def test_progress_is_reported(
         read(True)
     assert "ringio" not in capsys.readouterr().out  # bars go to standard error
     with pytest.raises(TypeError, match="progress"):
-        arrays["sharded"].read_crops(STARTS, CROP, progress="yes")  # type: ignore[arg-type]
+        arrays[name].read_crops(STARTS, CROP, progress="yes")  # type: ignore[arg-type]
 
 
 def test_many_threads_at_once(arrays: dict[str, ringio_zarr.Array], truth: np.ndarray[Any, Any]) -> None:

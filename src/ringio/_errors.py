@@ -143,9 +143,9 @@ def error_from_failure(
         The exception, to be raised or handed out.
     """
     status = -int(failure.status)
-    if 0 < status < lib.RINGIO_EOF:
-        return _os_error(status, path, offset, length, chunk)
     place = _place(path, offset, length, chunk)
+    if 0 < status < lib.RINGIO_EOF:
+        return _os_error(status, os.strerror(status), path, place)
     got, expected = int(failure.got), int(failure.expected)
     step = int(failure.step)
     where = f"{step_names[step]}: {place}" if step < len(step_names) else place
@@ -155,7 +155,7 @@ def error_from_failure(
     if status == lib.RINGIO_CHANGED:
         return FileChangedError(errno.ESTALE, f"{place}: the file is not the one that the plan was made for", path)
     if status == lib.RINGIO_NOT_REGULAR:
-        return OSError(errno.EINVAL, "not a regular file", path)
+        return _os_error(errno.EINVAL, "not a regular file", path, place)
     if status == lib.RINGIO_BAD_PLAN:
         return PlanError(f"{place}: {_PLAN_PARTS.get(got, 'the plan contradicts itself')}")
     if status == lib.RINGIO_NO_MEMORY:
@@ -184,9 +184,8 @@ def _place(path: str, offset: int, length: int | None, chunk: str | None) -> str
     return f"{chunk} in {path}, bytes {offset}-{end}" if chunk else f"{path}, bytes {offset}-{end}"
 
 
-def _os_error(number: int, path: str, offset: int, length: int | None, chunk: str | None) -> OSError:
+def _os_error(number: int, problem: str, path: str, place: str) -> OSError:
     # OSError picks FileNotFoundError and its like by the number.
-    error = OSError(number, os.strerror(number), path)
-    if chunk:
-        error.add_note(f"while reading {_place(path, offset, length, chunk)}")
+    error = OSError(number, problem, path)
+    error.add_note(f"while reading {place}")
     return error

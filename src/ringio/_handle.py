@@ -20,7 +20,9 @@ _POLL_S: Final = 0.002
 
 
 class Handle:
-    """Owns a ``struct ringio_reader``. It is used like this::
+    """Owns a ``struct ringio_reader``.
+
+    It is used like this, and in no other way::
 
         user = object()
         try:
@@ -29,9 +31,9 @@ class Handle:
         finally:
             handle.users.discard(user)
 
-    and in no other way. Python raises what a signal handler raises between any two instructions, also inside
-    ``__exit__`` and in a function of ours that notes the end of a use; a use whose end is not noted would make ``close``
-    wait for ever. Only a call of a C function comes to its end, and nothing can come between ``finally`` and this one.
+    Python raises what a signal handler raises between any two instructions, so also at the first one of an
+    ``__exit__``. A use whose end were not noted because of that would make ``close`` wait for ever. A C function's call
+    is not torn apart, and nothing comes between ``finally`` and this one.
 
     Args:
         options: ``struct ringio_options *``.

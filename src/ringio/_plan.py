@@ -175,6 +175,18 @@ class Plan:
         """REQUEST[r]: the reads, in the order in which they are started."""
         return self._records.requests
 
+    def request_nbytes(self) -> NDArray[np.float64]:
+        """Bytes of each read, for a progress bar; of one to the end of its file, as many as its chunk decodes to."""
+        requests, tasks, chains = self._records.requests, self._records.tasks, self._records.chains
+        nbytes = requests["nbytes"].astype(np.float64)
+        to_end = np.flatnonzero(requests["nbytes"] == MAX_U64)
+        if len(to_end) and len(tasks):
+            # Clipped: whether the records name what is there is checked when they are used.
+            chain_numbers = tasks["chain"].take(requests["first_task"][to_end], mode="clip")
+            decoded = chains["decoded_nbytes"].take(chain_numbers, mode="clip")
+            nbytes[to_end] = np.where(decoded == MAX_U64, 0, decoded)
+        return nbytes
+
     @property
     def task_count(self) -> int:
         """How many chunks are decoded."""

@@ -10,8 +10,6 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._records import MAX_U64
-
 Progress: TypeAlias = "bool | Callable[[int, int], object] | None"
 
 _TEXT_INTERVAL_S: Final = 0.5
@@ -22,14 +20,11 @@ class Watcher:
 
     Args:
         progress: True for a bar on standard error, or a function of (bytes done, bytes in all).
-        requests: REQUEST[n] of the plan; they are started in this order.
+        request_nbytes: of the requests, in the order in which they are started.
     """
 
-    def __init__(self, progress: Callable[[int, int], object] | bool, requests: NDArray[np.void]) -> None:
-        nbytes = requests["nbytes"]
-        # How much a read to the end of its file will be is known once it is done.
-        known = np.where(nbytes == MAX_U64, 0, nbytes).astype(np.int64)
-        self._bytes_done = np.concatenate(([0], np.cumsum(known)))
+    def __init__(self, progress: Callable[[int, int], object] | bool, request_nbytes: NDArray[np.float64]) -> None:
+        self._bytes_done = np.concatenate(([0.0], np.cumsum(request_nbytes)))
         self.bytes_total = int(self._bytes_done[-1])
         self._report = progress if callable(progress) else _bar(self.bytes_total)
 
@@ -42,17 +37,15 @@ class Watcher:
         self._report(self.bytes_total, self.bytes_total)
 
 
-def make_watcher(progress: Progress, requests: NDArray[np.void]) -> Watcher | None:
-    """A watcher, or None where nobody wants one.
+def check_progress(progress: Progress) -> Callable[[int, int], object] | bool:
+    """What the caller gave as ``progress=``, False for None.
 
     Raises:
-        TypeError: ``progress`` is neither a bool nor callable.
+        TypeError: it is neither a bool nor callable.
     """
-    if progress is None or progress is False:
-        return None
-    if progress is not True and not callable(progress):
-        raise TypeError(f"progress is {progress!r}; True or a function of (bytes_done, bytes_total) is due")
-    return Watcher(progress, requests)
+    if progress is None or isinstance(progress, bool) or callable(progress):
+        return False if progress is None else progress
+    raise TypeError(f"progress is {progress!r}; True or a function of (bytes_done, bytes_total) is due")
 
 
 def _bar(bytes_total: int) -> Callable[[int, int], object]:

@@ -19,7 +19,7 @@ from ._handle import Handle
 from ._memory import empty
 from ._options import Options, backend_name
 from ._plan import BoundPlan, Plan
-from ._progress import Progress, make_watcher
+from ._progress import Progress, Watcher, check_progress
 from ._ranges import Ranges, RangeTuple, as_ranges
 from ._statistics import Statistics
 from ._targets import flat_bytes
@@ -227,7 +227,8 @@ class Reader:
         return out
 
     def _run(self, bound: BoundPlan, progress: Progress) -> list[TaskFailure]:
-        watcher = make_watcher(progress, bound.plan.requests)
+        wanted = check_progress(progress)
+        watcher = None if wanted is False else Watcher(wanted, bound.plan.request_nbytes())
         user = object()
         try:
             pointer = self._handle.use(user)

@@ -19,7 +19,7 @@ def writable_array(out: object) -> NDArray[Any]:
         TypeError: none of these, or an array of Python objects.
         ValueError: it is read-only.
     """
-    array = out if isinstance(out, np.ndarray) else _borrow(out)
+    array = np.asarray(out) if isinstance(out, np.ndarray) else _borrow(out)  # a np.matrix as what it is made of
     if array.dtype.hasobject:
         raise TypeError("out holds Python objects; bytes cannot be read into them")
     if not array.flags.writeable:

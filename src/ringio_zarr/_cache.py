@@ -101,8 +101,11 @@ class ShardIndexCache:
         with self._lock:
             for key, index in items:
                 self._discard(key)
+                nbytes = index.entries.nbytes + _ENTRY_OVERHEAD_BYTES
+                if nbytes > self.capacity_bytes:
+                    continue  # it would drive out all others, and then itself
                 self._indexes[key] = index
-                self._nbytes += index.entries.nbytes + _ENTRY_OVERHEAD_BYTES
+                self._nbytes += nbytes
                 while self._nbytes > self.capacity_bytes:
                     self._discard(next(iter(self._indexes)))
 

@@ -36,6 +36,7 @@ static struct guarded make_guarded(void)
 
 static struct guarded source_pages, target_pages;
 static struct decoder *decoder;
+static struct interval wanted = {0, SIZE_MAX};
 
 /* Decodes a copy of 'encoded' that ends where its page does, into as many bytes as 'chain' says. */
 static int decode(const struct ringio_chain *chain, const struct ringio_codec *codecs, struct span encoded,
@@ -48,7 +49,7 @@ static int decode(const struct ringio_chain *chain, const struct ringio_codec *c
         memcpy(source, encoded.data, encoded.nbytes);
     memset(target, 0xa5, chain->decoded_nbytes);
     return codec_decode_chain(decoder, chain, codecs, (struct span){source, encoded.nbytes}, target,
-                              chain->decoded_nbytes, decoded, error);
+                              chain->decoded_nbytes, wanted, decoded, error);
 }
 
 /* ---------------------------------------------------------------------------------------------- encoders, for tests */
@@ -262,6 +263,27 @@ static void test_round_trips(void)
 }
 
 /* A chunk cut anywhere is refused, and so is one with a byte too many. */
+/* Bytes that are wanted are right, whichever they are, alone and with a byte order to be swapped behind. */
+static void test_wanted(void)
+{
+    uint64_t state = 3;
+    for (uint32_t count = 1; count <= 2; count++) {
+        struct encoded chunk;
+        encode(&chunk, count == 1 ? (size_t[]){0} : (size_t[]){7, 0}, count); /* blosc; swap, then blosc */
+        for (int i = 0; i < 2000; i++) {
+            wanted.first = random_below(&state, DECODED_NBYTES) & ~(size_t)1;
+            wanted.end = wanted.first + (random_below(&state, DECODED_NBYTES - wanted.first + 1) & ~(size_t)1);
+            struct span decoded = {0}, source = {chunk.data, chunk.nbytes};
+            struct codec_error error;
+            CHECK(decode(&chunk.chain, chunk.codecs, source, &decoded, &error) == 0);
+            CHECK(decoded.nbytes == DECODED_NBYTES);
+            CHECK(memcmp(decoded.data + wanted.first, plain + wanted.first, wanted.end - wanted.first) == 0);
+        }
+        free(chunk.data);
+    }
+    wanted = (struct interval){0, SIZE_MAX};
+}
+
 static void test_truncation(void)
 {
     for (size_t i = 0; i < ENCODER_COUNT; i++) {
@@ -334,8 +356,8 @@ static void test_blosclz_overflow(void)
     struct span decoded;
     struct codec_error error;
     struct span source = {chunk, HEADER_NBYTES + STREAM_NBYTES};
-    int status = codec_decode_chain(decoder, &chain, &codec, source, target, (size_t)codec.decoded_nbytes, &decoded,
-                                    &error);
+    int status = codec_decode_chain(decoder, &chain, &codec, source, target, (size_t)codec.decoded_nbytes, wanted,
+                                    &decoded, &error);
     CHECK(status == -RINGIO_CORRUPT && error.got == RINGIO_REASON_DATA);
     free(chunk);
     free(target);
@@ -371,10 +393,10 @@ static void test_no_codec(void)
     struct ringio_chain chain = {.decoded_nbytes = RINGIO_SAME_SIZE, .encoded_nbytes_max = UINT64_MAX};
     struct span decoded, source = {plain, 100};
     struct codec_error error;
-    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, &decoded, &error) == 0);
+    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, wanted, &decoded, &error) == 0);
     CHECK(decoded.data == plain && decoded.nbytes == 100);
     chain.decoded_nbytes = 99;
-    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, &decoded, &error) == -RINGIO_WRONG_SIZE);
+    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, wanted, &decoded, &error) == -RINGIO_WRONG_SIZE);
 }
 
 int main(void)
@@ -385,6 +407,7 @@ int main(void)
     CHECK(decoder);
     fill_plain();
     test_round_trips();
+    test_wanted();
     test_truncation();
     test_damage();
     test_absurd_sizes();
