@@ -41,9 +41,9 @@ size_t decoder_scratch_nbytes(const struct decoder *decoder);
 /* codec_decode_chain() runs all steps of 'chain' over 'source'.  'target' is where the last step may write:
    'target_nbytes' (the chain's decoded size) of it.  On success '*decoded' is where the decoded bytes are: 'target',
    or, where no step had to write, a part of 'source' itself; its nbytes is exactly the chain's decoded size (the
-   source's size for RINGIO_SAME_SIZE).  Of the decoded bytes only those in 'wanted' have to be right: blosc leaves out
-   blocks, and ends of blocks, that nobody asked for.  Never reads outside 'source' nor writes outside 'target'.  Returns 0 or
-   -status, with 'error' filled in; its step is UINT32_MAX where no codec is to blame. */
+   source's size for RINGIO_SAME_SIZE).  Of the decoded bytes only those in 'wanted' have to be right: blosc leaves
+   out blocks, and ends of blocks, that nobody asked for.  Never reads outside 'source' nor writes outside 'target'.
+   Returns 0 or -status, with 'error' filled in; its step is UINT32_MAX where no codec is to blame. */
 int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
                        struct span source, uint8_t *target, size_t target_nbytes, struct interval wanted,
                        struct span *decoded, struct codec_error *error);

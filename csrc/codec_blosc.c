@@ -109,8 +109,9 @@ static int decode_stream(struct decoder *decoder, const struct blosc_chunk *chun
     }
 }
 
-/* Reads the first 'nbytes' of the next stream of a block, which holds 'stream_nbytes', to 'target': an int32 size, then
-   so many bytes.  A size of 'stream_nbytes' is stored bytes; in blosc2, 0 is zeros, and a negative one that byte, negated, repeated, behind a token. */
+/* Reads the first 'nbytes' of the next stream of a block, which holds 'stream_nbytes', to 'target': an int32 size,
+   then so many bytes.  A size of 'stream_nbytes' is stored bytes; in blosc2, 0 is zeros, and a negative one that
+   byte, negated, repeated, behind a token. */
 static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk, struct streams *streams,
                        uint8_t *target, size_t nbytes, size_t stream_nbytes, struct codec_error *error)
 {

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* The lowest byte that a strided box touches, and the one behind the highest.  Returns 0 where they are not numbers of a
-   buffer. */
+/* The lowest byte that a strided box touches, and the one behind the highest.  Returns 0 where they are not numbers
+   of a buffer. */
 static int box_span(int64_t offset, const int64_t *strides, const int64_t *counts, uint32_t dim_count,
                     uint32_t itemsize, int64_t *low, int64_t *end)
 {
@@ -32,7 +32,8 @@ int scatter_source_span(const struct ringio_projection *projection, const struct
     for (uint32_t dim = 0; dim < dim_count; dim++)
         if (counts[dim] <= 0)
             return 0;
-    if (!box_span(projection->source_offset, layout->source_strides, counts, dim_count, layout->itemsize, &low, &behind))
+    if (!box_span(projection->source_offset, layout->source_strides, counts, dim_count, layout->itemsize, &low,
+                  &behind))
         return 0;
     *first = (size_t)low;
     *end = (size_t)behind;

@@ -27,8 +27,8 @@ int scatter_prepare(struct scatter_walk *walk, const struct ringio_projection *p
                     const struct ringio_layout *layout, const int64_t *counts, uint32_t dim_count, int fill,
                     uint64_t source_nbytes, uint64_t target_nbytes, uint64_t *reason);
 
-/* scatter_source_span() gives the first byte of the source that a projection wants, and the one behind the last.  Returns
-   0 where it wants none, or more than there can be. */
+/* scatter_source_span() gives the first byte of the source that a projection wants, and the one behind the last.
+   Returns 0 where it wants none, or more than there can be. */
 int scatter_source_span(const struct ringio_projection *projection, const struct ringio_layout *layout,
                         const int64_t *counts, uint32_t dim_count, size_t *first, size_t *end);
 

@@ -120,7 +120,8 @@ uint64_t task_scratch_nbytes(const struct ringio_plan *plan, const struct ringio
 
 /* ----------------------------------------------------------------------------------------------------- a whole task */
 
-/* What the projections of a task want of its decoded chunk.  A box that reaches outside is refused later, by prepare(). */
+/* What the projections of a task want of its decoded chunk.  A box that reaches outside is refused later, by
+   prepare(). */
 static struct interval wanted_bytes(const struct ringio_plan *plan, const struct ringio_task *task)
 {
     struct interval wanted = {SIZE_MAX, 0};
