@@ -100,7 +100,7 @@ def create(path: Path, spec: ArraySpec) -> Any:
 
     options: dict[str, Any] = {"shape": spec.shape, "dtype": spec.dtype, "chunks": spec.chunk, "shards": spec.shard}
     if spec.zarr_format == 2:
-        import numcodecs
+        import numcodecs  # type: ignore[import-untyped]
 
         return zarr.create_array(
             str(path), **options, zarr_format=2, compressors=numcodecs.Zlib(1) if spec.codec == "zlib" else None
@@ -130,7 +130,9 @@ def write(directory: Path, spec: ArraySpec) -> None:
 
 
 def parse_spec(text: str) -> ArraySpec:
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
+    fields: dict[str, Any] = json.loads(text)
+    for key in ("shape", "chunk", "shard"):
+        fields[key] = None if fields[key] is None else tuple(fields[key])
     return ArraySpec(**fields)
 
 

@@ -90,8 +90,8 @@ def zarr_contest(workload: ZarrWorkload, directory: Path) -> Contest:
     description = (
         f"{crop_count:,} {workload.unit} of {times(workload.crop_shape)} {array_dtype(workload)} out of "
         f"{times(workload.array.shape)}, {len(batches[0]):,} in a batch. They touch {pair_count:,} inner chunks of "
-        f"{size_name(array.chunk_nbytes)}, {chunk_count:,} of them distinct in their batch, {encoded_nbytes / MIB:,.0f} "
-        "MiB as they are stored."
+        f"{size_name(array.chunk_nbytes)}, {chunk_count:,} of them distinct in their batch, "
+        f"{encoded_nbytes / MIB:,.0f} MiB as they are stored."
     )
     return Contest(
         name=workload.name,
@@ -151,7 +151,7 @@ def files_contest(workload: FilesWorkload, directory: Path) -> Contest:
         name=workload.name,
         title=workload.title,
         description=f"{workload.file_count:,} files of {size_name(workload.file_nbytes)} in "
-        f"{len({os.path.dirname(path) for path in paths})} folders, read whole in random order, in one batch.",
+        f"{len({Path(path).parent for path in paths})} folders, read whole in random order, in one batch.",
         module="_file_contenders",
         task=_file_contenders.FilesTask(paths, workload.file_nbytes),
         contenders=_file_contenders.NAMES,

@@ -49,7 +49,7 @@ def fio_bytes_per_s(paths: Sequence[str], request_nbytes: int, *, direct: bool, 
     if direct:
         command += ["--time_based", f"--runtime={seconds}s"]
     else:  # no more than a part of the files: what is read twice comes from the page cache
-        total_nbytes = sum(os.stat(path).st_size for path in paths)
+        total_nbytes = sum(Path(path).stat().st_size for path in paths)
         command += [f"--io_size={max(total_nbytes // (UNCACHED_PART * jobs), block)}"]
     finished = subprocess.run(command, capture_output=True, text=True)
     if finished.returncode != 0:

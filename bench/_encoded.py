@@ -77,12 +77,8 @@ def wanted_chunks(array: EncodedArray, starts: Integers, crop_shape: Sequence[in
     """For each crop the flat numbers of the inner chunks that it touches."""
     chunk = np.array(array.inner_chunk)
     first, end = starts // chunk, (starts + np.array(crop_shape) - 1) // chunk + 1
-    return [
-        np.ravel_multi_index(
-            np.meshgrid(*map(np.arange, low, high), indexing="ij"), array.inner_grid
-        ).ravel()  # fmt: skip
-        for low, high in zip(first.tolist(), end.tolist())
-    ]
+    boxes = [np.meshgrid(*map(np.arange, low, high), indexing="ij") for low, high in zip(first.tolist(), end.tolist())]
+    return [np.ravel_multi_index(tuple(box), array.inner_grid).ravel() for box in boxes]
 
 
 @dataclass(frozen=True)
@@ -130,5 +126,5 @@ def load(extents: Extents) -> tuple[npt.NDArray[np.uint8], Integers]:
         with path.open("rb") as file:
             for row in np.flatnonzero(extents.path_index == number):
                 file.seek(int(extents.offsets[row]))
-                file.readinto(memory[places[row] : ends[row]])
+                file.readinto(memory[places[row] : ends[row]].data)
     return memory, places

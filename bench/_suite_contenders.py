@@ -123,8 +123,9 @@ def entry(contender: str, task: SuiteTask) -> Entry:
 
 def main() -> None:
     """The process that is timed."""
-    contender, fields = sys.argv[1], json.loads(sys.argv[2])
-    task = SuiteTask(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    contender = sys.argv[1]
+    fields: dict[str, Any] = json.loads(sys.argv[2])
+    task = SuiteTask(**fields)
     truth = np.load(task.truth, mmap_mode="r") if "--check" in sys.argv else None
     try:
         read = LIBRARIES[contender](task.path)

@@ -33,7 +33,8 @@ class CropTask:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.load(self.truth, mmap_mode="r").dtype)
+        dtype: np.dtype[Any] = np.load(self.truth, mmap_mode="r").dtype
+        return dtype
 
     @property
     def crop_nbytes(self) -> int:

@@ -81,7 +81,8 @@ def compile_limits(codec: str) -> ctypes.CDLL:
 def make_run(codec: str, source: Bytes, pieces: Integers, target: Bytes, stride_nbytes: int) -> Callable[[], None]:
     """Gives the function that is timed: every piece once, on all cores."""
     library, threads = compile_limits(codec), len(os.sched_getaffinity(0))
-    assert pieces.shape[1] == PIECE_COLUMNS and pieces.flags.c_contiguous
+    assert pieces.shape[1] == PIECE_COLUMNS
+    assert pieces.flags.c_contiguous
 
     def run() -> None:
         wrong = library.limits_run(

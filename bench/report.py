@@ -97,11 +97,10 @@ def parse_result(facts: dict[str, Any]) -> Result:
 
 
 def seconds_text(seconds: float) -> str:
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1:
-            break
+    """Three digits and a unit."""
+    unit, factor = ("s", 1.0) if seconds >= 1 else ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
     value = seconds * factor
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {unit}"
+    return f"{value:.{max(0, 3 - len(str(int(value))))}f} {unit}"
 
 
 def table(result: Result) -> str:

@@ -275,6 +275,23 @@ class TestErrors:
         with pytest.raises(ringio.PlanError, match=text):
             Plan([("file", 0, 4)], [task], dtype="u1")
 
+    @pytest.mark.parametrize(
+        ("task", "options", "error", "text"),
+        [
+            (Task(0, (4.5,), (0,), (4,), (0,)), {}, TypeError, "chunk_shape"),
+            (Task(0, (1 << 70,), (0,), (4,), (0,)), {}, TypeError, "chunk_shape"),
+            (Task((1 << 64) - 1, (4,), (0,), (4,), (0,)), {}, ValueError, "range_index"),
+            ((0, (4,), (0,), (4,), (0,)), {}, TypeError, r"task 0.*ringio\.Task"),
+            (Task(0, (4,), (0,), (4,), (0,)), {"fill_value": [1, 2]}, ringio.PlanError, "2 elements"),
+            (Task(0, (4,), (0,), (4,), (0,)), {"max_gap_bytes": -1}, ValueError, "max_gap_bytes"),
+            (Task(0, (4,), (0,), (4,), (0,)), {"max_request_bytes": 1 << 64}, ValueError, "max_request_bytes"),
+        ],
+    )
+    def test_arguments_of_the_wrong_kind(self, task, options, error, text):
+        """No number is rounded, cut off or wrapped around to one that makes sense."""
+        with pytest.raises(error, match=text):
+            Plan([("a", 0, 4)], [task], dtype="u1", **options)
+
     def test_suffix_range_is_refused(self):
         with pytest.raises(ringio.PlanError, match="range 0"):
             Plan([("file", -4, None)], [Task(0, (4,), (0,), (4,), (0,))], dtype="u1")

@@ -334,11 +334,24 @@ class TestErrors:
 
     def test_past_the_end_says_the_size(self, reader, files):
         path, _ = files[2]
-        for bad in [(path, 4999, 2), (path, 0, 1 << 61), (path, -5001, None), (path, 5001, None), (path, 1 << 62, 9)]:
+        far = (1 << 63) - 1
+        for bad in [
+            (path, 4999, 2),
+            (path, 0, 1 << 61),
+            (path, -5001, None),
+            (path, 5001, None),
+            (path, 1 << 62, 9),
+            (path, far, 1),
+            (path, far, far),
+            (path, 1, far),
+            (path, -far, far),
+        ]:
             with pytest.raises(ringio.RangeError, match="5000 bytes") as caught:
                 reader.read_ranges([bad])
             assert (caught.value.path, caught.value.offset, caught.value.length) == bad
             assert caught.value.nbytes == 5000
+        cut = reader.read_ranges([(path, far, far), (path, 4999, far), (path, -far, None)], allow_short=True)
+        assert [len(buffer) for buffer in cut] == [0, 1, 5000]
 
     def test_shorter_file_than_before(self, reader, make_file):
         """A reader keeps files open; when one is truncated or replaced that must be seen."""

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ringio
-from ringio import _limits
+from ringio import _execute, _handle, _limits
 from ringio.testing import faulty_reader
 
 
@@ -239,6 +239,17 @@ class TestThreads:
         assert our_threads() == threads
         assert len(our_files(tmp_path)) == files
 
+    def test_collected_with_reads_in_flight(self, monkeypatch):
+        """The garbage collector waits for nothing: such a reader is freed when the next one is made."""
+        reader = ringio.Reader("threads")
+        monkeypatch.setattr(_execute, "drain", lambda reader, *, wait_ms: wait_ms > 0)
+        del reader
+        gc.collect()
+        assert len(_handle._unfreed) == 1
+        monkeypatch.undo()
+        ringio.Reader("threads").close()
+        assert not _handle._unfreed
+
 
 class TestProgress:
     def test_callback(self, backend, make_file):
@@ -255,10 +266,14 @@ class TestProgress:
         def stop(done: int, total: int) -> None:
             raise KeyError("enough")
 
+        before = reader.statistics()
         start = time.monotonic()
         with pytest.raises(KeyError, match="enough"):
             reader.execute(plan, out, progress=stop)
         assert time.monotonic() - start < 5
+        while not _execute.drain(None, wait_ms=100):
+            assert time.monotonic() - start < 30
+        assert (reader.statistics() - before).tasks < plan.task_count  # nobody goes on with it behind our back
         assert len(reader.read_ranges([(__file__, 0, 10)])[0]) == 10
 
     def test_bar(self, reader, make_file, capsys):

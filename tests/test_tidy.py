@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports only from floors below its own: docs/architecture.md.
 RINGIO_FLOORS = [
-    ["_core", "_records", "_limits", "_statistics", "_buffers", "_targets"],
+    ["_core", "_records", "_columns", "_limits", "_statistics", "_buffers", "_targets"],
     ["_errors", "_failures", "_memory", "_progress"],
     ["_paths", "_kernels", "_tasks", "codecs"],
     ["_ranges", "_grid"],

@@ -375,6 +375,30 @@ def test_read_many_into_arrays_of_the_caller(arrays: dict[str, tuple[Any, Any]])
         array.read_many([(1, 1), (0, 0)], out=[np.empty(7, "<f4"), np.empty((6, 7), "<f4")])
 
 
+def test_out_is_a_tensor_or_refused(arrays: dict[str, tuple[Any, Any]]) -> None:
+    """Into a torch tensor, but into nothing that only gives copies of itself: the caller would never see the result."""
+
+    class Tensor:
+        def __init__(self, own: bool) -> None:
+            self.memory = np.zeros(7, "<f4")
+            self.own = own
+
+        def numpy(self) -> np.ndarray[Any, Any]:
+            return self.memory if self.own else self.memory.copy()
+
+        def data_ptr(self) -> int:
+            return int(self.memory.ctypes.data)
+
+        __array__ = numpy
+
+    truth, array = arrays["sharded"]
+    tensor = Tensor(own=True)
+    assert array.get_basic_selection((1, 1), out=tensor) is tensor
+    np.testing.assert_array_equal(tensor.memory, truth[1, 1])
+    with pytest.raises(TypeError, match="out is a Tensor"):
+        array.get_basic_selection((1, 1), out=Tensor(own=False))
+
+
 def test_arrays_without_dimensions(tmp_path: Path) -> None:
     for zarr_format in (2, 3):
         theirs = zarr.create_array(str(tmp_path / f"{zarr_format}"), shape=(), dtype="f8", zarr_format=zarr_format)

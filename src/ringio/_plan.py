@@ -99,7 +99,7 @@ class Plan:
             counts=np.ascontiguousarray(tasks.counts[pieces.order]),
             layouts=np.zeros(0, LAYOUT),
             chains=chains,
-            fill_values=b"" if fill_value is None else np.asarray(fill_value).astype(item).tobytes(),
+            fill_values=b"" if fill_value is None else _fill_bytes(fill_value, item),
         )
         first_tasks = pieces.order[pieces.first_projections[:-1].astype(np.int64)]
         self._describe: Callable[[int], str] | None = lambda task: f"task {first_tasks[int(task_pieces[task])]}"
@@ -294,6 +294,13 @@ def _checked(name: str, records: Records, dtype: np.dtype[Any]) -> Records:
     if records.dtype != dtype or records.ndim != 1:
         raise PlanError(f"{name} have dtype {records.dtype} and {records.ndim} dimensions; ringio.planning has theirs")
     return np.ascontiguousarray(records)
+
+
+def _fill_bytes(fill_value: ArrayLike, item: np.dtype[Any]) -> bytes:
+    value = np.asarray(fill_value)
+    if value.size != 1:
+        raise PlanError(f"fill_value has {value.size} elements, one is due")
+    return value.astype(item).tobytes()
 
 
 def _files(path_offsets: NDArray[np.uint64], files: Records | None) -> Records:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._columns import integers
 from ._paths import local_path
 
 Path: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
@@ -55,7 +56,7 @@ class Ranges:
     def __init__(self, paths: Sequence[Path], path_index: ArrayLike, offsets: ArrayLike, lengths: ArrayLike) -> None:
         if isinstance(paths, str | bytes | os.PathLike):
             raise TypeError(f"paths is one path, {paths!r}; a sequence of paths is due")
-        offsets = _integers("offsets", offsets)
+        offsets = integers("offsets", offsets)
         if offsets.ndim != 1:
             raise ValueError(f"offsets has {offsets.ndim} dimensions, 1 is due")
         count = len(offsets)
@@ -133,19 +134,8 @@ def as_ranges(ranges: Ranges | Iterable[RangeTuple]) -> Ranges:
     return ranges if isinstance(ranges, Ranges) else Ranges.from_tuples(ranges)
 
 
-def _integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
-    array = np.asarray(values)
-    if array.size == 0 and not isinstance(values, np.ndarray):
-        array = array.astype(np.int64)  # an empty list is a float64 array to numpy
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {array.dtype}, integers are due")
-    if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} has a value of {array.max()}, which no file reaches")
-    return np.ascontiguousarray(array, np.int64) if array.ndim else array.astype(np.int64)
-
-
 def _column(name: str, values: ArrayLike, count: int) -> NDArray[np.int64]:
-    array = _integers(name, values)
+    array = integers(name, values)
     if array.ndim == 0:
         return np.full(count, array)
     if array.shape != (count,):

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._columns import integers
 from ._errors import PlanError
 from ._records import MAX_DIMS
 
@@ -85,8 +86,8 @@ class Tasks:
         source_steps: ArrayLike = 1,
         target_index: ArrayLike = 0,
     ) -> None:
-        self.range_index = _integers("range_index", range_index)
-        self.source_starts = _integers("source_starts", source_starts)
+        self.range_index = integers("range_index", range_index)
+        self.source_starts = integers("source_starts", source_starts)
         if self.range_index.ndim != 1 or self.source_starts.ndim != 2:
             raise PlanError("range_index has one dimension and source_starts two: (task,) and (task, dimension)")
         box = self.source_starts.shape
@@ -94,7 +95,7 @@ class Tasks:
             raise PlanError(f"{len(self.range_index)} range indices, but {box[0]} source_starts")
         if box[1] > MAX_DIMS:
             raise PlanError(f"{box[1]} dimensions, at most {MAX_DIMS} are supported")
-        self.chunk_shape = _integers("chunk_shape", chunk_shape)
+        self.chunk_shape = integers("chunk_shape", chunk_shape)
         if self.chunk_shape.shape not in (box, box[1:]):
             raise PlanError(f"chunk_shape has shape {self.chunk_shape.shape}, {box} or {box[1:]} is due")
         self.counts = _like("counts", counts, box)
@@ -120,12 +121,19 @@ class Tasks:
     def from_tasks(cls, tasks: Iterable[Task]) -> Tasks:
         """Columns from single tasks.
 
+        Raises:
+            PlanError: as the class; and tasks of different numbers of dimensions.
+            TypeError: something else than tasks, or numbers that are no integers.
+
         >>> Tasks.from_tasks([Task(0, (4, 4), (0, 1), (2, 2), (0, 0)), Task(None, (4, 4), (0, 0), (1, 1), (3, 3))])
         <ringio.Tasks: 2 tasks of 2 dimensions>
         """
         rows = list(tasks)
+        for i, row in enumerate(rows):
+            if not isinstance(row, Task):
+                raise TypeError(f"task {i}: {row!r:.100} is no ringio.Task")
         if not rows:
-            return cls([], np.ones((0, 1)), np.ones((0, 1)), np.ones((0, 1)), np.ones((0, 1)))
+            return cls([], *np.ones((4, 0, 1), np.int64))
         dim_count = len(rows[0].chunk_shape)
         for i, row in enumerate(rows):
             fields = (row.chunk_shape, row.source_start, row.counts, row.target_start, row.source_step)
@@ -133,17 +141,17 @@ class Tasks:
                 raise PlanError(f"task {i}: {row} mixes numbers of dimensions; the first task has {dim_count}")
         shape = (len(rows), dim_count)
 
-        def column(values: Sequence[Sequence[int]]) -> I64:
-            return np.array(values, np.int64).reshape(shape)
+        def column(name: str, values: Sequence[Sequence[int]]) -> I64:
+            return integers(name, values).reshape(shape)
 
-        shapes = {row.chunk_shape for row in rows}
+        shapes = [row.chunk_shape for row in rows]
         return cls(
             [_MISSING if row.range_index is None else row.range_index for row in rows],
-            np.array(rows[0].chunk_shape, np.int64) if len(shapes) == 1 else column([row.chunk_shape for row in rows]),
-            column([row.source_start for row in rows]),
-            column([row.counts for row in rows]),
-            column([row.target_start for row in rows]),
-            source_steps=column([row.source_step or (1,) * dim_count for row in rows]),
+            shapes[0] if len(set(shapes)) == 1 else column("chunk_shape", shapes),
+            column("source_start", [row.source_start for row in rows]),
+            column("counts", [row.counts for row in rows]),
+            column("target_start", [row.target_start for row in rows]),
+            source_steps=column("source_step", [row.source_step or (1,) * dim_count for row in rows]),
             target_index=[row.target for row in rows],
         )
 
@@ -159,15 +167,8 @@ class Tasks:
         return f"<ringio.Tasks: {len(self)} tasks of {self.ndim} dimensions>"
 
 
-def _integers(name: str, values: ArrayLike) -> I64:
-    array = np.asarray(values)
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {array.dtype}, integers are due")
-    return np.ascontiguousarray(array, np.int64) if array.ndim else array.astype(np.int64)
-
-
 def _like(name: str, values: ArrayLike, shape: tuple[int, ...]) -> I64:
-    array = _integers(name, values)
+    array = integers(name, values)
     try:
         return np.ascontiguousarray(np.broadcast_to(array, shape))
     except ValueError:

@@ -161,6 +161,9 @@ def coalesce(
     >>> requests[["offset", "nbytes", "task_count"]].tolist(), pieces.tolist()
     ([(0, 110, 2), (9000, 10, 1)], [1, 0, 2])
     """
+    for name, number in (("max_gap_bytes", max_gap_bytes), ("max_request_bytes", max_request_bytes)):
+        if not 0 <= number <= MAX_U64:
+            raise ValueError(f"{name} is {number}, 0 to 2**64 - 1 is due")
     count = len(files)
     files = np.ascontiguousarray(files, np.uint32)
     offsets, nbytes = np.ascontiguousarray(offsets, np.uint64), np.ascontiguousarray(nbytes, np.uint64)

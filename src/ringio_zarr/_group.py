@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from ._array import Array
 from ._metadata import ArrayMetadata, GroupMetadata
@@ -76,7 +76,8 @@ class Group(Node):
         """Paths below this group, and what is there.
 
         Args:
-            max_depth: 0 for the members alone, 1 for theirs too, …; None for all.
+            max_depth: 0 for the members alone, 1 for theirs too, …; None for all. What a link that leads back up goes
+                to is not counted again.
         """
         return tuple(_walk(self, "", max_depth))
 
@@ -135,23 +136,32 @@ class Group(Node):
         return any(self._store.is_file(join(path, name)) for name in documents(self._zarr_format))
 
 
-def _walk(group: Group, prefix: str, max_depth: int | None) -> Iterator[tuple[str, Array | Group]]:
+def _walk(
+    group: Group, prefix: str, max_depth: int | None, above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Array | Group]]:
+    way = (*above, group.store.real_path(group.path))
     for name in group:
         member = group[name]
         yield join(prefix, name), member
-        if isinstance(member, Group) and max_depth != 0:
-            yield from _walk(member, join(prefix, name), None if max_depth is None else max_depth - 1)
+        if max_depth != 0 and _goes_on(member, way):
+            yield from _walk(member, join(prefix, name), None if max_depth is None else max_depth - 1, way)
 
 
-def _tree_lines(group: Group, level: int | None, indent: str) -> Iterator[str]:
+def _tree_lines(group: Group, level: int | None, indent: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    way = (*above, group.store.real_path(group.path))
     names = list(group) if level != 0 else []
     for name in names:
         branch, below = ("└── ", "    ") if name == names[-1] else ("├── ", "│   ")
         member = group[name]
         text = f" {member.shape} {member.dtype}" if isinstance(member, Array) else ""
         yield f"{indent}{branch}{name}{text}"
-        if isinstance(member, Group):
-            yield from _tree_lines(member, None if level is None else level - 1, indent + below)
+        if _goes_on(member, way):
+            yield from _tree_lines(member, None if level is None else level - 1, indent + below, way)
+
+
+def _goes_on(member: Array | Group, way: tuple[str, ...]) -> TypeGuard[Group]:
+    """Whether there is more below: not in a link that leads back to where we come from, and from there round again."""
+    return isinstance(member, Group) and member.store.real_path(member.path) not in way
 
 
 class Tree:

@@ -36,9 +36,13 @@ def _borrow(out: Any, name: str) -> npt.NDArray[Any]:
         return np.asarray(memoryview(out))
     except TypeError:
         pass
-    # These two share their memory with numpy; a list would be copied, and the caller would never see the result.
-    if hasattr(out, "__array_interface__") or hasattr(out, "__dlpack__"):
+    # These share their memory with numpy; a list would be copied, and the caller would never see the result.
+    if hasattr(out, "__array_interface__"):
         return np.asarray(out)
+    if hasattr(out, "data_ptr") and hasattr(out, "numpy"):  # a torch tensor; numpy() raises for one that is not in RAM
+        array = out.numpy()
+        if isinstance(array, np.ndarray) and array.__array_interface__["data"][0] == out.data_ptr():
+            return array
     raise TypeError(f"{name} is a {type(out).__name__}, expected an array or a writable buffer")
 
 

@@ -146,11 +146,11 @@ def _check_items(items: tuple[Any, ...], path: str) -> None:
     for item in items:
         if isinstance(item, slice):
             continue
+        if isinstance(item, bool | np.bool_):  # NumPy 1 takes its own as an index
+            _refuse_item(item, path)
         try:
             to_int(item)
         except TypeError:
-            _refuse_item(item, path)
-        if isinstance(item, bool):
             _refuse_item(item, path)
 
 

@@ -74,6 +74,9 @@ class LocalStore:
             while piece := os.read(descriptor, 1 << 20):
                 pieces.append(piece)
             return b"".join(pieces)
+        except OSError as error:
+            error.filename = path  # read() knows none
+            raise
         finally:
             os.close(descriptor)
 
@@ -90,6 +93,10 @@ class LocalStore:
                 # Path.is_dir() says no where links go round in circles, which is an error for entry.is_dir().
                 if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())
             )
+
+    def real_path(self, key: str) -> str:
+        """The path of what has this key with all links followed: one for each directory, whatever ways lead there."""
+        return os.path.realpath(self.file_path(key))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LocalStore) and self.root == other.root
