@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import signal
+import threading
+import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 
 import ringio
 from ringio import Plan, Task, Tasks, planning
+from ringio._kernels import call_kernel
 from ringio.codecs import chain
 
 DTYPES = ["u1", "<i2", ">i4", "<f8", "<c16", "S3", "<M8[s]"]
@@ -521,3 +525,41 @@ class TestPlanning:
         assert found[0]["nbytes"] == 10
         assert (found[0]["inode"], found[0]["mtime_ns"]) == (info.st_ino, info.st_mtime_ns)
         assert found["status"].tolist() == [0, -21, -2]
+
+
+class TestLongKernels:
+    """A kernel with millions of items to work on does not keep Ctrl-C waiting."""
+
+    def test_it_is_interrupted(self):
+        class Interrupted(Exception):
+            pass
+
+        def interrupt(*_):
+            raise Interrupted
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        start = time.monotonic()
+        try:
+            with pytest.raises(Interrupted):
+                call_kernel(10_000_000, None, lambda: time.sleep(2) or 7)
+            assert time.monotonic() - start < 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        while any(thread.name == "ringio-plan" for thread in threading.enumerate()):
+            time.sleep(0.05)
+
+    def test_it_gives_the_same_result(self):
+        assert call_kernel(10_000_000, None, lambda number: number + 1, 41) == 42
+        assert call_kernel(1, None, lambda number: number + 1, 41) == 42
+
+    def test_a_batch_of_many_pairs(self):
+        """A million pairs, planned beside the calling thread, are those of the definition."""
+        grid = planning.Grid((1,), (1,), [(1,)], [(1,)])
+        unit = planning.layout(source_strides=(1,), target_strides=(1,), itemsize=1)
+        starts = np.random.default_rng(0).integers(0, 5000, (400_000, 1))
+        found = grid.intersect(starts, [[2]], [[1]], unit, np.arange(len(starts)) * 2)
+        ids, counts = np.unique(np.concatenate([starts, starts + 1]), return_counts=True)
+        assert np.array_equal(found.chunk_ids, ids)
+        assert np.array_equal(np.diff(found.first_projections), counts)

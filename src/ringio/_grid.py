@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._core import ffi, lib
-from ._kernels import I64, U64, check_status, i64_pointer, record_pointer, u64_pointer
+from ._kernels import I64, U64, call_kernel, check_status, i64_pointer, record_pointer, u64_pointer
 from ._records import LAYOUT, MAX_DIMS, PROJECTION
 
 
@@ -129,7 +129,10 @@ class Grid:
         pair_counts = np.empty((pair_count, dim_count), np.int64)
         chunk_ids = np.empty(pair_count, np.uint64)
         firsts = np.empty(pair_count + 1, np.uint64)
-        chunk_count = lib.ringio_plan_intersect(
+        chunk_count = call_kernel(
+            pair_count,
+            (self, starts, counts, steps, targets, chosen),
+            lib.ringio_plan_intersect,
             self._grid,
             boxes,
             record_pointer("struct ringio_layout[]", layouts),

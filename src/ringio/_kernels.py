@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import Any, TypeAlias
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,33 @@ from ._errors import PlanError
 
 U64: TypeAlias = NDArray[np.uint64]
 I64: TypeAlias = NDArray[np.int64]
+
+# A kernel takes about 0.1 us an item, and a signal waits for it: up to so many that is no time.
+_ITEMS_MAX: Final = 300_000
+_SLICE_S: Final = 0.02
+
+
+def call_kernel(item_count: int, keep: object, kernel: Callable[..., int], *arguments: Any) -> int:
+    """Call a kernel so that Ctrl-C does not have to wait for it: a long one runs beside the calling thread.
+
+    Args:
+        item_count: how many items it works on.
+        keep: what owns the memory that it uses. Interrupted, the caller is gone before the kernel is done.
+        kernel: of the C core; it does not hold the GIL.
+        arguments: of the kernel.
+    """
+    if item_count < _ITEMS_MAX:
+        return kernel(*arguments)
+    results: list[int] = []
+
+    def run(_keep: object) -> None:
+        results.append(kernel(*arguments))
+
+    thread = threading.Thread(target=run, args=(keep,), name="ringio-plan", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_SLICE_S)
+    return results[0]
 
 
 def check_status(result: int) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ._core import ffi, lib
 from ._grid import Grid, Intersection
-from ._kernels import U64, check_status, record_pointer, u64_pointer
+from ._kernels import U64, call_kernel, check_status, record_pointer, u64_pointer
 from ._paths import encode_paths
 from ._records import FILE, IDENTITY, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TASK
 
@@ -186,7 +186,10 @@ def coalesce(
     pieces.max_gap_bytes, pieces.max_request_bytes = max_gap_bytes, max_request_bytes
     pieces.request_flags = lib.RINGIO_REQUEST_MISSING_FILLS if missing_fills else 0
     requests, tasks, task_pieces = np.empty(count, REQUEST), np.empty(count, TASK), np.empty(count, np.uint64)
-    request_count = lib.ringio_plan_coalesce(
+    request_count = call_kernel(
+        count,
+        (files, offsets, nbytes, first_projections, chains),
+        lib.ringio_plan_coalesce,
         pieces,
         record_pointer("struct ringio_request[]", requests),
         record_pointer("struct ringio_task[]", tasks),
