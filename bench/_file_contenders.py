@@ -146,7 +146,7 @@ NAMES = (limits.MEMORY, *CONTENDERS)
 def entry(contender: str, task: FilesTask) -> Entry:
     """Makes a contender, or a limit that takes part like one; called in its own process."""
     if contender == limits.MEMORY:
-        return limits.memory_limit([len(task.paths)], task.file_nbytes)
+        return limits.memory_limit([len(task.paths) * task.file_nbytes], task.file_nbytes)
     read = CONTENDERS[contender](task)
 
     def check() -> None:

@@ -172,7 +172,7 @@ HOT_NAMES = tuple(name for name in COLD_NAMES if "direct" not in name)
 def entry(contender: str, task: RangeTask) -> Entry:
     """Makes a contender, or a limit that takes part like one; called in its own process."""
     if contender == limits.MEMORY:
-        return limits.memory_limit([len(task.offsets)], task.length)
+        return limits.memory_limit([len(task.offsets) * task.length], task.length)
     read = CONTENDERS[contender](task)
 
     def check() -> None:

@@ -102,9 +102,10 @@ CONTENDERS = (limits.DECODER, limits.MEMORY, *LIBRARIES)
 def entry(contender: str, task: SuiteTask) -> Entry:
     """Makes a contender that starts a process per run, or a limit; called in its own process."""
     if contender == limits.DECODER:
-        return limits.decoder_limit(task.path, [np.zeros((1, len(task.shape)), np.int64)], task.shape)
+        return after_python(limits.decoder_limit(task.path, [start[None] for start in task.starts], task.box_shape))
     if contender == limits.MEMORY:
-        return limits.memory_limit([len(task.starts)], 2 * int(np.prod(task.box_shape)))
+        box_nbytes = 2 * int(np.prod(task.box_shape))
+        return after_python(limits.memory_limit([box_nbytes] * len(task.starts), box_nbytes))
     command = [sys.executable, __file__, contender, json.dumps(asdict(task))]
     peaks: list[int] = []
 
@@ -119,6 +120,16 @@ def entry(contender: str, task: SuiteTask) -> Entry:
         assert finished.returncode == 0, f"{contender}: {finished.stderr}"
 
     return Entry(run, check, lambda: max(peaks))
+
+
+def after_python(limit: Entry) -> Entry:
+    """The limit of a whole process: Python starts and imports numpy, which everybody needs, and then the limit."""
+
+    def run() -> None:
+        subprocess.run([sys.executable, "-c", "import numpy"], check=True)
+        limit.run()
+
+    return Entry(run, limit.check)
 
 
 def main() -> None:

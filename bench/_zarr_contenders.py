@@ -209,7 +209,7 @@ def entry(contender: str, task: CropTask) -> Entry:
     if contender == limits.DECODER:
         return limits.decoder_limit(task.path, task.batches, task.crop_shape)
     if contender == limits.MEMORY:
-        return limits.memory_limit([len(starts) for starts in task.batches], task.crop_nbytes)
+        return limits.memory_limit([len(starts) * task.crop_nbytes for starts in task.batches], task.crop_nbytes)
     make, way = CONTENDERS[contender]
     read_crops = make(task, way)
 

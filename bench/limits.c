@@ -179,14 +179,13 @@ int64_t limits_run(const uint8_t *source, const struct piece *pieces, int64_t pi
     job.claim_count = share < 1 ? 1 : share > 16 ? 16 : share;
     atomic_init(&job.next_piece, 0);
     atomic_init(&job.wrong_piece, -1);
-    int started = 0;
-    for (; started < thread_count; started++) {
-        threads[started].job = &job;
-        threads[started].target = target + started * target_stride_nbytes;
-        if (pthread_create(&threads[started].id, NULL, run_thread, &threads[started]) != 0)
-            break;
-    }
-    for (int index = 0; index < started; index++)
+    for (int index = 0; index < thread_count; index++)
+        threads[index] = (struct thread){.job = &job, .target = target + index * target_stride_nbytes};
+    int started = 1; /* the caller is thread 0 */
+    while (started < thread_count && pthread_create(&threads[started].id, NULL, run_thread, &threads[started]) == 0)
+        started++;
+    run_thread(&threads[0]);
+    for (int index = 1; index < started; index++)
         pthread_join(threads[index].id, NULL);
     free(threads);
     return started == thread_count ? atomic_load(&job.wrong_piece) : -2;

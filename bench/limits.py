@@ -8,6 +8,7 @@ decoder limit
     each with one context and one target that it uses again.  No reading, no planning, no placing.
 memory limit
     As many bytes as the workload gives, copied once from memory into memory that was touched before, on every core.
+    Batches of one chunk, or of less than a MiB, leave the other cores idle in both limits.
 disk limit
     What fio reads per second with requests of the same size and as many in flight, from the same files.
 
@@ -43,6 +44,7 @@ DEFINITIONS = {
 }
 PIECE_COLUMNS = 6  # struct piece in limits.c
 MEMORY_SOURCE_NBYTES = 1024 * MIB  # far more than any cache holds
+PIECE_NBYTES_MAX = MIB
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -78,9 +80,11 @@ def compile_limits(codec: str) -> ctypes.CDLL:
     return loaded
 
 
-def make_run(codec: str, source: Bytes, pieces: Integers, target: Bytes, stride_nbytes: int) -> Callable[[], None]:
-    """Gives the function that is timed: every piece once, on all cores."""
-    library, threads = compile_limits(codec), len(os.sched_getaffinity(0))
+def make_run(
+    codec: str, source: Bytes, pieces: Integers, target: Bytes, stride_nbytes: int, threads: int
+) -> Callable[[], None]:
+    """Gives the function that is timed: every piece once."""
+    library = compile_limits(codec)
     assert pieces.shape[1] == PIECE_COLUMNS
     assert pieces.flags.c_contiguous
 
@@ -91,6 +95,11 @@ def make_run(codec: str, source: Bytes, pieces: Integers, target: Bytes, stride_
         assert wrong == -1, f"limits.c: piece {wrong} went wrong"
 
     return run
+
+
+def thread_count(largest_batch: int) -> int:
+    """A thread per core, as far as a batch has work for them."""
+    return min(len(os.sched_getaffinity(0)), largest_batch)
 
 
 def decoder_limit(path: str, batches: Sequence[Integers], crop_shape: Sequence[int]) -> Entry:
@@ -109,8 +118,9 @@ def decoder_limit(path: str, batches: Sequence[Integers], crop_shape: Sequence[i
     pieces[:, 3] = array.itemsize if point else array.chunk_nbytes
     pieces[:, 4], pieces[:, 5] = items, int(point)
     stride_nbytes = -(-array.chunk_nbytes // 4096) * 4096
-    target = np.ones(stride_nbytes * len(os.sched_getaffinity(0)), np.uint8)
-    run = make_run(array.codec, source, pieces, target, stride_nbytes)
+    threads = thread_count(max(len(rows[0]) for rows in per_batch))
+    target = np.ones(stride_nbytes * threads, np.uint8)
+    run = make_run(array.codec, source, pieces, target, stride_nbytes, threads)
     return Entry(run, run)
 
 
@@ -126,8 +136,13 @@ def wanted_items(array: EncodedArray, starts: Integers) -> tuple[Integers, Integ
     return np.asarray(chunks, np.int64), np.asarray(items, np.int64)
 
 
-def memory_limit(counts: Sequence[int], piece_nbytes: int) -> Entry:
-    """Copies ``counts[i]`` pieces of a size for batch i, from random places into one target that all batches share."""
+def memory_limit(batch_nbytes: Sequence[int], piece_nbytes: int) -> Entry:
+    """Copies what each batch gives, from random places into one target that all batches share.
+
+    ``piece_nbytes`` lie together (a crop, a range, a file); at most ``PIECE_NBYTES_MAX`` of them are copied at a time.
+    """
+    piece_nbytes = min(piece_nbytes, PIECE_NBYTES_MAX)
+    counts = [-(-nbytes // piece_nbytes) for nbytes in batch_nbytes]
     total = sum(counts)
     source_nbytes = max(piece_nbytes, min(MEMORY_SOURCE_NBYTES, total * piece_nbytes))
     source = np.ones(source_nbytes, np.uint8)
@@ -136,7 +151,7 @@ def memory_limit(counts: Sequence[int], piece_nbytes: int) -> Entry:
     pieces[:, 0] = np.random.default_rng(3).integers(0, source_nbytes - piece_nbytes + 1, total)
     pieces[:, 1] = pieces[:, 3] = piece_nbytes
     pieces[:, 2] = np.concatenate([np.arange(count) for count in counts]) * piece_nbytes
-    run = make_run("copy", source, pieces, target, 0)
+    run = make_run("copy", source, pieces, target, 0, thread_count(max(counts)))
     return Entry(run, run)
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.metadata
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +70,13 @@ def matches(name: str, texts: Sequence[str] | None) -> bool:
     return not texts or any(text in name for text in texts)
 
 
+def warn_of_editable_install() -> None:
+    """An editable install looks for changed sources at each import: whole processes then look slow."""
+    url = json.loads(importlib.metadata.distribution("ringio").read_text("direct_url.json") or "{}")
+    if url.get("dir_info", {}).get("editable"):
+        say("ringio is an editable install: its import, and so zarr_benchmarks, is slower than what users have")
+
+
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", type=Path, default=Path("build/bench"), help="where the data is kept")
@@ -100,6 +109,7 @@ def main() -> None:
         print(*(f"{workload.name:22} {workload.title}" for workload in workloads), sep="\n")
         return
     facts = machine()
+    warn_of_editable_install()
     print(machine_line(facts), end="\n\n", flush=True)
     results: list[dict[str, Any]] = []
     started_s = time.monotonic()

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "backend_private.h"
 
@@ -65,7 +66,7 @@ static void describe_refusal(struct backend_choice *choice, const char *call, in
                      refusals[i].hint, ending);
             return;
         }
-    snprintf(choice->reason, sizeof choice->reason, "%s returned errno %d%s", call, code, ending);
+    snprintf(choice->reason, sizeof choice->reason, "%s returned errno %d (%s)%s", call, code, strerror(code), ending);
 }
 
 /* Tries io_uring.  'kind' and 'ending' are what remains, and how to say so, when it cannot be had. */

@@ -147,6 +147,13 @@ def _not_started(status: int) -> Exception:
         return MemoryError("out of memory while starting a batch")
     if status == lib.RINGIO_BAD_PLAN:
         return PlanError("the plan contradicts itself: a chain, layout, path or target is not there")
+    if status == errno.EAGAIN:
+        return RingioError(
+            "a batch could not be started: the system gives no more threads; see RLIMIT_NPROC (ulimit -u) and the "
+            "control group's pids.max, or make the reader with fewer workers"
+        )
+    if status == errno.ECHILD:
+        return RingioError("the process forked during this batch, which goes on in the parent alone; read it again here")
     if status < lib.RINGIO_EOF:
         return OSError(status, f"a batch could not be started: {os.strerror(status)}")
     return RingioError(f"a batch could not be started: status {-status} of the C core")
