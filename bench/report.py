@@ -13,6 +13,7 @@ from typing import Any
 
 import _svg
 import limits
+import scaling
 from _common import MIB, Timing, machine_line, markdown_table, ratio
 
 OWN, TENSORSTORE = "ringio", "TensorStore"
@@ -238,7 +239,10 @@ def write_report(source: Path, target: Path) -> None:
         plot.write_text(_svg.bars(f"{result.facts['title']}: {result.facts['unit']}/s", rate, OWN, floor))
         section = text_section(result.facts)
         lines += [section, "", f"![{result.facts['title']}]({plots.name}/{plot.name})", ""]
-    target.write_text("\n".join(lines))
+    curve = source.with_name("scaling.json")
+    if curve.exists():
+        lines.append(scaling.read_section(curve))
+    target.write_text("\n".join(lines).rstrip("\n") + "\n")
 
 
 if __name__ == "__main__":

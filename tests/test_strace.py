@@ -45,7 +45,7 @@ SCRIPT = """
                             assert bytes(one) == right, f"wrong bytes: {batch}"
                     if len(readers) == 1:
                         readers.append(ringio.Reader(backend, workers=2, max_gap_bytes=0))
-                except (OSError, MemoryError, ringio.BackendError) as error:
+                except (OSError, MemoryError, ringio.RingioError) as error:
                     errors.add(f"{type(error).__name__}: {error}")
         for reader in readers:
             assert [bytes(one) for one in reader.read_ranges(ranges)] == rights, f"wrong bytes afterwards: {batch}"

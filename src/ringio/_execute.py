@@ -153,7 +153,7 @@ def _not_started(status: int) -> Exception:
             "control group's pids.max, or make the reader with fewer workers"
         )
     if status == errno.ECHILD:
-        return RingioError("the process forked during this batch, which goes on in the parent alone; read it again here")
+        return RingioError("the process forked during this batch, which goes on in the parent alone; read it again")
     if status < lib.RINGIO_EOF:
         return OSError(status, f"a batch could not be started: {os.strerror(status)}")
     return RingioError(f"a batch could not be started: status {-status} of the C core")
