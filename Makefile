@@ -36,8 +36,7 @@ install: $(VENV)/package ## build and install the packages into .venv
 
 .PHONY: bench
 bench: $(VENV)/package $(VENV)/extra-bench $(VENV)/extra-test ## the benchmarks (BENCH_ARGS=--quick for a smoke test)
-	$(PYTHON_BIN) bench/crops.py $(BENCH_ARGS)
-	$(PYTHON_BIN) bench/ranges.py $(BENCH_ARGS)
+	$(PYTHON_BIN) bench/run.py $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## remove .venv and everything that was built, the demo's and the benchmarks' data included

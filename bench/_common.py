@@ -210,6 +210,11 @@ def ratio(other: Timing, reference: Timing) -> float:
     return statistics.median(theirs / ours for theirs, ours in zip(other.wall_s, reference.wall_s))
 
 
+def matches(name: str, texts: Sequence[str] | None) -> bool:
+    """Whether a name has one of the texts; without texts every name has."""
+    return not texts or any(text in name for text in texts)
+
+
 def say(line: str) -> None:
     """Reports progress, out of the way of the tables on stdout."""
     print(line, file=sys.stderr, flush=True)

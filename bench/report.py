@@ -1,6 +1,8 @@
 """Turns the results of ``bench/run.py`` into ``docs/benchmarks.md``: tables, plots, and where ringio loses.
 
-python bench/report.py build/bench/results.json docs/benchmarks.md
+    python bench/report.py build/bench/results.json docs/benchmarks.md
+
+``scaling.json`` of ``bench/scaling.py`` is added where it lies beside the results.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ each {chunk}; peak memory is that of the process, libraries included.
 A limit is what the machine needs at least: for the *decoder limit* the bare C library decodes the distinct encoded
 chunks from memory on every core and does nothing else, for the *memory limit* as many bytes are copied, and the *disk
 limit* is fio's rate for requests of the same size, 128 in flight. The share is of the slowest of them. Of points in
-blosc chunks, the decoder limit decodes only the blocks that hold them. Where whole processes are timed, starting Python
-and importing numpy counts as part of the limits.
+blosc chunks, the decoder limit decodes only the blocks that hold them; who stops inside a block can be faster. Where
+whole processes are timed, starting Python and importing numpy counts as part of the limits.
 
 To run them again: `make bench`, or `python bench/run.py --only crops`; `--help` says more. An otherwise idle machine is
 due. Below {rounds} rounds a contender was too slow for more.

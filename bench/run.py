@@ -17,13 +17,12 @@ import functools
 import importlib.metadata
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import limits
 import report
-from _common import machine, machine_line, run_contest, say, timing_json, write_json
+from _common import machine, machine_line, matches, run_contest, say, timing_json, write_json
 from _contests import Contest, Disk, make_contest
 from _disk import fio_bytes_per_s, make_cold
 from _workloads import all_workloads, quick
@@ -64,10 +63,6 @@ def run_workload(contest: Contest, options: argparse.Namespace) -> dict[str, Any
         "disk_limits_s": disk,
         "timings": [timing_json(timing) for timing in timings],
     }
-
-
-def matches(name: str, texts: Sequence[str] | None) -> bool:
-    return not texts or any(text in name for text in texts)
 
 
 def warn_of_editable_install() -> None:
