@@ -360,6 +360,8 @@ class TestSignals:
             signal.signal(signal.SIGPROF, before)
         assert ticks > 20
 
+    # The exception may hit a callback of another library, such as hypothesis' of the garbage collector.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_storm_of_exceptions(self, backend, file):
         """A signal handler may raise at any instruction: the reader stays usable, and closing it does not hang."""
         path = file[0]

@@ -211,6 +211,16 @@ static uint32_t window_after(struct backend *backend, const struct file *file, u
     return backend->window_count;
 }
 
+/* Brings a file into the page cache. */
+static void load(const struct file *file)
+{
+    uint8_t *bytes = malloc(1 << 20);
+    CHECK(bytes);
+    for (uint64_t offset = 0; offset < FILE_NBYTES; offset += 1 << 20)
+        CHECK(pread(file->fd, bytes, 1 << 20, (off_t)offset) == 1 << 20);
+    free(bytes);
+}
+
 /* The window is 32 for what is cached, and larger for what is not. */
 static void test_window(uint32_t kind, const struct file *file)
 {
@@ -218,13 +228,14 @@ static void test_window(uint32_t kind, const struct file *file)
     struct backend *backend = backend_new(kind, &options);
     CHECK(backend);
     struct reads all = {.total = 20, .nbytes_max = 1 << 20};
-    for (uint64_t offset = 0; offset < FILE_NBYTES; offset += 1 << 20) {
-        uint8_t *bytes = malloc(1 << 20);
-        CHECK(bytes && pread(file->fd, bytes, 1 << 20, (off_t)offset) == 1 << 20);
-        free(bytes);
+    uint32_t window = 0;
+    for (int i = 0; i < 20 && window != 32; i++) { /* somebody may drop the page cache meanwhile */
+        struct reads some = all;
+        load(file);
+        run(backend, file, &some);
+        window = window_after(backend, file, 1000);
     }
-    run(backend, file, &all);
-    CHECK(window_after(backend, file, 1000) == 32);
+    CHECK(window == 32);
     if (file->nowait && kind != RINGIO_BACKEND_MEMORY) {
         /* Random reads, so that read-ahead does not fetch it all.  Not checked: DONTNEED is a hint. */
         posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
