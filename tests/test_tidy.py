@@ -19,7 +19,7 @@ RINGIO_FLOORS = [
     ["_core", "_records", "_columns", "_limits", "_statistics", "_buffers", "_targets"],
     ["_errors", "_failures", "_memory", "_progress"],
     ["_paths", "_kernels", "_tasks", "codecs"],
-    ["_ranges", "_grid"],
+    ["_ranges", "_grid", "_single"],
     ["planning"],
     ["_placing"],
     ["_plan"],

@@ -249,3 +249,26 @@ def test_child_processes_read_too(tmp_path: Path, truth: np.ndarray[Any, Any], m
         results = [pool.submit(array.read_crops, STARTS, CROP) for _ in range(4)]
         assert all(result.result(60).tobytes() == want for result in results)
     assert array.read_crops(STARTS, CROP).tobytes() == want
+
+
+def test_out_that_overlaps_itself(tmp_path: Path) -> None:
+    """Elements of out= that share memory are refused: workers would write to one place."""
+    zarr.create_array(tmp_path / "a", shape=(20,), chunks=(5,), dtype="i4")
+    array: Any = ringio_zarr.open(tmp_path / "a")
+    memory = np.zeros(64, "i4")
+    for strides in [(0, 4), (4, 4), (8, 4), (-8, 4)]:
+        out = np.lib.stride_tricks.as_strided(memory[32:], (3, 5), strides)
+        with pytest.raises(ValueError, match="share memory"):
+            array.read_crops([[0], [5], [10]], (5,), out=out)
+    apart = np.lib.stride_tricks.as_strided(memory, (3, 5), (20, 4))
+    assert array.read_crops([[0], [5], [10]], (5,), out=apart) is apart
+
+
+@pytest.mark.parametrize(
+    ("starts", "shape", "message"), [([[0]], 5, "expected 1 integers"), ([[0], [1, 2]], (5,), "no table")]
+)
+def test_starts_and_shapes_that_make_no_sense(tmp_path: Path, starts: Any, shape: Any, message: str) -> None:
+    """The message says what was expected."""
+    zarr.create_array(tmp_path / "a", shape=(20,), chunks=(5,), dtype="i4")
+    with pytest.raises((TypeError, ValueError), match=message):
+        ringio_zarr.open_array(tmp_path / "a").read_crops(starts, shape)

@@ -215,3 +215,33 @@ def test_documents_that_are_damaged(tmp_path: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "attributes": 3}))
     with pytest.raises(ringio_zarr.MetadataError, match=r"h/zarr.json: attributes"):
         ringio_zarr.open(tmp_path / "h")
+
+
+def test_members_that_are_not_supported(tmp_path: Path) -> None:
+    """An array of a kind that cannot be read costs its group a warning, not the listing; by name it says why."""
+    group = zarr.open_group(tmp_path / "g", mode="w", zarr_format=3)
+    group.create_array("good", shape=4, dtype="i4")
+    group.create_group("below")
+    document = json.loads((tmp_path / "g" / "good" / "zarr.json").read_text())
+    document["data_type"] = "string"
+    (tmp_path / "g" / "text").mkdir()
+    (tmp_path / "g" / "text" / "zarr.json").write_text(json.dumps(document))
+    ours = ringio_zarr.open_group(tmp_path / "g")
+    assert list(ours) == ["below", "good", "text"]
+    with pytest.warns(UserWarning, match="left out.*'string' is not supported"):
+        assert [name for name, _ in ours.arrays()] == ["good"]
+    with pytest.warns(UserWarning, match="left out"):
+        assert [name for name, _ in ours.groups()] == ["below"]
+    assert "text (data type 'string' is not supported)" in str(ours.tree())
+    with pytest.raises(ringio_zarr.UnsupportedError, match="string"):
+        ours["text"]
+
+
+def test_groups_are_no_arrays(tmp_path: Path) -> None:
+    """Who takes a group for an array is told so."""
+    zarr.open_group(tmp_path / "g", mode="w")
+    group: Any = ringio_zarr.open(tmp_path / "g")
+    with pytest.raises(TypeError, match="is a group"):
+        group[0:4]
+    with pytest.raises(TypeError, match="is a group"):
+        np.asarray(group)

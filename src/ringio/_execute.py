@@ -149,8 +149,8 @@ def _not_started(status: int) -> Exception:
         return PlanError("the plan contradicts itself: a chain, layout, path or target is not there")
     if status == errno.EAGAIN:
         return RingioError(
-            "a batch could not be started: the system gives no more threads; see RLIMIT_NPROC (ulimit -u) and the "
-            "control group's pids.max, or make the reader with fewer workers"
+            "a batch could not be started: the system gives no more threads; see RLIMIT_NPROC (ulimit -u), the control "
+            "group's pids.max and, for their stacks, RLIMIT_AS (ulimit -v), or make the reader with fewer workers"
         )
     if status == errno.ECHILD:
         return RingioError("the process forked during this batch, which goes on in the parent alone; read it again")

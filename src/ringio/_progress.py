@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Progress: TypeAlias = "bool | Callable[[int, int], object] | None"
 
 _TEXT_INTERVAL_S: Final = 0.5
+_LOG_INTERVAL_S: Final = 10.0  # where nobody watches
 
 
 class Watcher:
@@ -53,7 +54,8 @@ def _bar(bytes_total: int) -> Callable[[int, int], object]:
         from tqdm.auto import tqdm
     except ImportError:
         return _TextLine() if sys.stderr.isatty() else _silent
-    return _TqdmBar(tqdm(total=bytes_total, unit="B", unit_scale=True))
+    interval_s = 0.1 if sys.stderr.isatty() else _LOG_INTERVAL_S
+    return _TqdmBar(tqdm(total=bytes_total, unit="B", unit_scale=True, mininterval=interval_s))
 
 
 def _silent(_bytes_done: int, _bytes_total: int) -> None:

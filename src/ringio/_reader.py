@@ -21,6 +21,7 @@ from ._options import Options, backend_name
 from ._plan import BoundPlan, Plan
 from ._progress import Progress, Watcher, check_progress
 from ._ranges import Ranges, RangeTuple, as_ranges
+from ._single import ChunkRead
 from ._statistics import Statistics
 from ._targets import flat_bytes
 
@@ -225,6 +226,27 @@ class Reader:
                 error.add_note(f"and {len(failures) - 1} more of {plan.task_count} tasks failed")
             raise error
         return out
+
+    def execute_chunk(self, read: ChunkRead) -> bool:
+        """Fetch, decode and place one box of one chunk, with the least work around it.
+
+        Args:
+            read: what to do, all of it set (:class:`ringio.planning.ChunkRead`).
+
+        Returns:
+            Whether all went well.
+
+        Raises:
+            RingioError, OSError, MemoryError: it could not be started. ``read`` must not be used again after this or
+                any other exception.
+        """
+        user = object()
+        try:
+            failures = _execute.run(self._handle.use(user), read.struct, read)
+        finally:
+            self._handle.users.discard(user)
+        read.release()
+        return not failures
 
     def _run(self, bound: BoundPlan, progress: Progress) -> list[TaskFailure]:
         wanted = check_progress(progress)

@@ -18,6 +18,7 @@ from ._grid import Grid, Intersection
 from ._kernels import U64, call_kernel, check_status, record_pointer, u64_pointer
 from ._paths import encode_paths
 from ._records import FILE, IDENTITY, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TASK
+from ._single import ChunkRead
 
 __all__ = [
     "Grid",
@@ -27,6 +28,7 @@ __all__ = [
     "coalesce",
     "layout",
     "stat",
+    "ChunkRead",
     "MISSING",
     "TO_END",
     "NO_FILL",

@@ -133,6 +133,8 @@ def _parse_bytes_codec(name: str, configuration: dict[str, Any], dtype: np.dtype
         value = configuration.get("elementsize", 0)
         nbytes = parse_int(value, place.at("elementsize"), minimum=0) or dtype.itemsize
         return {"name": name, "configuration": {"elementsize": nbytes}}
+    if name == "blosc" and configuration.get("cname") == "snappy":
+        raise place.unsupported("codec 'blosc' with cname 'snappy' is not supported")
     if name == "crc32c" and configuration.get("location", "end") != "end":
         raise place.unsupported("codec 'crc32c' with the checksum in front of the data is not supported")
     return {"name": name, "configuration": configuration}

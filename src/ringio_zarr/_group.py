@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 from ._array import Array
+from ._errors import UnsupportedError
 from ._metadata import ArrayMetadata, GroupMetadata
 from ._node import Node, Options, documents, join, load_metadata
 from ._store import LocalStore, normalise_path
@@ -43,12 +45,18 @@ class Group(Node):
             MetadataError: what is there cannot be read.
         """
         if not isinstance(path, str):
-            raise TypeError(f"a member is named by a string, not {type(path).__name__}")
+            raise TypeError(
+                f"{self.location} is a group, whose members are named by strings, not {type(path).__name__}; "
+                "open one of its arrays to index it"
+            )
         member = self._open(path)
         if member is None:
             names = ", ".join(documents(self._zarr_format))
             raise KeyError(f"{path!r}: no array or group in {self.location} (looked for {names})")
         return member
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError(f"{self.location} is a group; open one of its arrays")
 
     def get(self, path: str, default: Any = None) -> Any:
         """The array or group at a path, or ``default`` where there is nothing."""
@@ -74,6 +82,9 @@ class Group(Node):
 
     def members(self, max_depth: int | None = 0) -> tuple[tuple[str, Array | Group], ...]:
         """Paths below this group, and what is there.
+
+        What cannot be read, like an array of variable-length strings, is left out with a warning, here and in
+        :meth:`arrays` and :meth:`groups`; ``list(group)`` has its name, ``group[name]`` says why.
 
         Args:
             max_depth: 0 for the members alone, 1 for theirs too, …; None for all. What a link that leads back up goes
@@ -141,7 +152,11 @@ def _walk(
 ) -> Iterator[tuple[str, Array | Group]]:
     way = (*above, group.store.real_path(group.path))
     for name in group:
-        member = group[name]
+        try:
+            member = group[name]
+        except UnsupportedError as error:
+            warnings.warn(f"left out: {error}", stacklevel=4)
+            continue
         yield join(prefix, name), member
         if max_depth != 0 and _goes_on(member, way):
             yield from _walk(member, join(prefix, name), None if max_depth is None else max_depth - 1, way)
@@ -152,7 +167,11 @@ def _tree_lines(group: Group, level: int | None, indent: str, above: tuple[str, 
     names = list(group) if level != 0 else []
     for name in names:
         branch, below = ("└── ", "    ") if name == names[-1] else ("├── ", "│   ")
-        member = group[name]
+        try:
+            member = group[name]
+        except UnsupportedError as error:
+            yield f"{indent}{branch}{name} ({str(error).rpartition(': ')[2]})"
+            continue
         text = f" {member.shape} {member.dtype}" if isinstance(member, Array) else ""
         yield f"{indent}{branch}{name}{text}"
         if _goes_on(member, way):

@@ -60,6 +60,10 @@ class Locator(Protocol):
         """Where the chunks with these ids lie; ids ascend."""
         ...
 
+    def find(self, chunk_id: int, read: planning.ChunkRead) -> bool:
+        """Set the file and the bytes of one chunk, where that takes no reading; else False, and ``locate`` is due."""
+        ...
+
 
 class FilePerChunk:
     """Finds chunks that are files of their own. Nothing is looked up: the read finds out what is there."""
@@ -84,6 +88,12 @@ class FilePerChunk:
             errors=[],
             identities=None,
         )
+
+    def find(self, chunk_id: int, read: planning.ChunkRead) -> bool:
+        """Set the file and the bytes of one chunk."""
+        read.set_file(self._files.path(chunk_id))
+        read.set_bytes(0, planning.TO_END)
+        return True
 
 
 class ShardLocator:
@@ -135,6 +145,14 @@ class ShardLocator:
             errors=lookup.errors,
             identities=lookup.identities,
         )
+
+    def find(self, chunk_id: int, read: planning.ChunkRead) -> bool:
+        """Set the file and the bytes of one chunk; False unless the one index that it takes is in the cache."""
+        if len(self._levels) > 1:
+            return False
+        level = self._levels[0]
+        number, entry = divmod(chunk_id, level.ids_per_shard)
+        return level.find(self._path(number), entry, read)
 
     def _outermost(self, lookup: Lookup, firsts: U64) -> Shards:
         """The files as shards. What is there but is no file, or may not be looked at, is noted as bad."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ringio import Reader, default_reader
@@ -175,10 +176,12 @@ def find_metadata(store: LocalStore, path: str, zarr_format: ZarrFormat | None) 
     """
     metadata = load_metadata(store, path, zarr_format)
     if metadata is None:
+        where = store.file_path(path)
+        if not Path(where).exists():
+            hint = "; ~ stands for your home only in a shell: os.path.expanduser()" if "~" in where else ""
+            raise FileNotFoundError(errno.ENOENT, f"there is nothing at this path{hint}", where)
         names = ", ".join(documents(zarr_format))
-        raise FileNotFoundError(
-            errno.ENOENT, f"no Zarr array or group here (looked for {names})", store.file_path(path)
-        )
+        raise FileNotFoundError(errno.ENOENT, f"no Zarr array or group here (looked for {names})", where)
     return metadata
 
 

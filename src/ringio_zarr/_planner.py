@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from math import prod
+from operator import mul
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,6 +27,7 @@ Progress: TypeAlias = bool | Callable[[int, int], object] | None
 # A batch is begun once more when a shard was replaced while it ran. Who rewrites shards all the time gets the error:
 # there is no state of the array that could be read.
 _ATTEMPTS: Final = 2
+_IDLE_MAX: Final = 8  # more threads than that read one array at a time but rarely
 _ONE_PROJECTION: Final = np.array([0, 1], np.uint64)
 
 
@@ -58,7 +61,7 @@ class ChunkNumbers:
         pipeline: of the same array.
     """
 
-    __slots__ = ("_levels", "grid", "outer_shape")
+    __slots__ = ("_levels", "_outer_levels", "grid", "outer_shape")
 
     def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline) -> None:
         counts = [level.entry_count for level in pipeline.levels]
@@ -72,6 +75,7 @@ class ChunkNumbers:
         ]
         self.grid = planning.Grid(pipeline.chunk_shape, pipeline.chunk_strides, factors, id_strides)
         grid_shapes = [self.outer_shape, *(level.grid_shape for level in pipeline.levels)]
+        self._outer_levels = list(zip(factors[:-1], id_strides[:-1], strict=True))
         self._levels = list(zip(grid_shapes, id_strides, strict=True))  # the way back from an id
 
     def chunk_of(self, box: Box) -> tuple[int, int] | None:
@@ -91,11 +95,12 @@ class ChunkNumbers:
             coordinates.append(coordinate)
             inside += (start - coordinate * length) * stride
         chunk_id = 0
-        for factors, strides in zip(grid.level_factors, grid.id_strides, strict=True):
+        for factors, strides in self._outer_levels:
             for dimension, factor in enumerate(factors):
                 outer, coordinates[dimension] = divmod(coordinates[dimension], factor)
                 chunk_id += outer * strides[dimension]
-        return chunk_id, inside
+        # Of the last level each chunk is one innermost chunk.
+        return chunk_id + sum(map(mul, coordinates, grid.id_strides[-1])), inside
 
     def coordinates(self, chunk_id: int) -> tuple[int, ...]:
         """Where in the grid of innermost chunks a chunk is."""
@@ -120,6 +125,7 @@ class Planner:
         "_chains",
         "_directory",
         "_fill_data",
+        "_idle",
         "_itemsize",
         "_kept_layout",
         "_locator",
@@ -139,6 +145,8 @@ class Planner:
         self._source_strides = pipeline.chunk_strides
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout: tuple[object, npt.NDArray[np.void]] | None = None
+        # A deque needs no lock. What a read that was interrupted has does not come back here.
+        self._idle: deque[planning.ChunkRead] = deque(maxlen=_IDLE_MAX)
 
     def crops(self, starts: npt.NDArray[np.int64], crop_shape: Sequence[int], target: npt.NDArray[Any]) -> Boxes:
         """Boxes of one shape that follow each other along the first dimension of a target."""
@@ -178,13 +186,8 @@ class Planner:
         kept = self._kept_layout
         if kept is not None and kept[0] == (target_strides, steps):
             return kept[1]
-        # With a step as long as a chunk there is one element in each, and no next one; the product might overflow.
-        lengths = self._numbers.grid.chunk_shape
         layout = planning.layout(
-            source_strides=[
-                stride * step if step < length else 0
-                for stride, step, length in zip(self._source_strides, steps, lengths, strict=True)
-            ],
+            source_strides=self._strides_of(steps),
             target_strides=target_strides,
             itemsize=self._itemsize,
             fill_offset=0,
@@ -192,14 +195,26 @@ class Planner:
         self._kept_layout = ((target_strides, steps), layout)
         return layout
 
+    def _strides_of(self, steps: tuple[int, ...]) -> Sequence[int]:
+        """Bytes in a decoded chunk from one element of a box to the next."""
+        if steps.count(1) == len(steps):
+            return self._source_strides
+        # With a step as long as a chunk there is one element in each, and no next one; the product might overflow.
+        return [
+            stride * step if step < length else 0
+            for stride, step, length in zip(self._source_strides, steps, self._numbers.grid.chunk_shape, strict=True)
+        ]
+
     def read_box(self, box: Box, target: npt.NDArray[Any], reader: Reader) -> None:
         """Read one box that is not empty, as ``read`` does."""
         place = self._numbers.chunk_of(box)
         if place is None:
             self.read(self.boxes([box], [target]), target, reader)
             return
-        # Most small boxes lie in one chunk: in Python this is 15 us faster than making arrays for the kernel.
+        # Most small boxes lie in one chunk: to make a plan for each would take longer than to read and decode it.
         chunk_id, inside = place
+        if self._read_single(box, chunk_id, inside, target, reader):
+            return
         layout, offset = self._place(box, target)
         found = planning.Intersection(
             chunk_ids=np.array([chunk_id], np.uint64),
@@ -208,6 +223,21 @@ class Planner:
             counts=np.array([box.counts], np.int64),
         )
         self._read(found, layout, target, reader, None)
+
+    def _read_single(self, box: Box, chunk_id: int, inside: int, target: npt.NDArray[Any], reader: Reader) -> bool:
+        """Read a box of one chunk; False where that takes a plan, because of what is to be done or to be said."""
+        try:
+            read = self._idle.pop()
+        except IndexError:
+            read = planning.ChunkRead(self._chains[0], len(box.counts), self._itemsize, self._fill_data)
+        done = self._locator.find(chunk_id, read)
+        if done:
+            strides = target.strides
+            read.set_box(box.counts, self._strides_of(box.steps), inside)
+            read.set_target(target, box.target_strides(strides), box.target_offset(strides))
+            done = reader.execute_chunk(read)
+        self._idle.append(read)
+        return done
 
     def read(self, boxes: Boxes, targets: Any, reader: Reader, progress: Progress = None) -> None:
         """Read boxes into their targets.

@@ -28,7 +28,25 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str 
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
     if not array.flags.writeable:
         raise ValueError(f"{name} is read-only")
+    if _overlaps_itself(array):
+        raise ValueError(
+            f"{name} has elements that share memory (strides {array.strides}); each needs a place of its own"
+        )
     return array
+
+
+def _overlaps_itself(array: npt.NDArray[Any]) -> bool:
+    """Whether two elements may lie at the same place: a dimension whose step is within the reach of smaller ones."""
+    if array.flags.c_contiguous or array.size == 0:
+        return False
+    reach = array.itemsize
+    for stride, length in sorted(
+        (abs(stride), length) for stride, length in zip(array.strides, array.shape, strict=True)
+    ):
+        if length > 1 and stride < reach:
+            return True
+        reach += (length - 1) * stride
+    return False
 
 
 def _borrow(out: Any, name: str) -> npt.NDArray[Any]:

@@ -175,7 +175,10 @@ def normalise_crop_shape(crop_shape: Sequence[Any], dim_count: int) -> tuple[int
     >>> normalise_crop_shape([4, np.int32(128)], 2)
     (4, 128)
     """
-    shape = tuple([to_int(length) for length in crop_shape])
+    try:
+        shape = tuple([to_int(length) for length in crop_shape])
+    except TypeError:
+        raise TypeError(f"crops of shape {crop_shape!r}: expected {dim_count} integers") from None
     if len(shape) != dim_count:
         raise ValueError(f"crops of shape {shape} have {len(shape)} dimensions, the array has {dim_count}")
     if any(length < 0 for length in shape):
@@ -206,7 +209,10 @@ def normalise_crops(
     array([[0, 0],
            [2, 6]])
     """
-    given = np.asarray(starts)
+    try:
+        given = np.asarray(starts)
+    except ValueError:  # rows of different lengths
+        raise ValueError(f"starts of crops are no table, expected integers of shape (n, {len(array_shape)})") from None
     dim_count = len(array_shape)
     if given.size == 0 and given.ndim == 1:  # [] as well as np.empty((0, ndim))
         given = given.reshape(0, dim_count)
