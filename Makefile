@@ -14,8 +14,8 @@ BENCH_ARGS ?=
 PACKAGE_FILES := pyproject.toml meson.build meson.options $(wildcard csrc/*) \
   $(shell find src -name '__pycache__' -prune -o -type f -print)
 
-# liburing before 2.2 lacks what we need; meson.build would refuse it.  Looked up when used: it may be installed first.
-URING_OPTION = $(shell pkg-config --exists 'liburing < 2.2' && echo -During=disabled)
+# liburing before 2.3 lacks what we need; meson.build would refuse it.  Looked up when used: it may be installed first.
+URING_OPTION = $(shell pkg-config --exists 'liburing < 2.3' && echo -During=disabled)
 C_OPTIONS = -Dpython_extension=false -Dtests=enabled $(URING_OPTION)
 
 .PHONY: help
@@ -47,6 +47,7 @@ clean: ## remove .venv and everything that was built, the demo's and the benchma
 # A shell starts background jobs with SIGINT ignored, and then Ctrl-C would not stop what is to be stopped by it.
 .PHONY: python-test
 python-test: $(VENV)/package $(VENV)/extra-test ## the tests in Python (PYTEST_ARGS=...)
+	@scripts/system_packages.sh tests || echo 'Without strace the tests that use it are skipped.'
 	$$(env --default-signal=INT true 2> /dev/null && echo env --default-signal=INT) \
 	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
 

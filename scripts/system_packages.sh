@@ -45,6 +45,7 @@ find_missing() {
   have_library libzstd || need libzstd-dev "decodes zstd"
   have_library liblz4 || need liblz4-dev "decodes LZ4"
   have_library libdeflate || need libdeflate-dev "decodes gzip and zlib"
+  [ "${1:-}" != tests ] || [ "$(uname -s)" != Linux ] || have strace || need strace "tests: system calls that fail"
   python_packages
 }
 
@@ -73,7 +74,7 @@ install_packages() {
   rm -f "$log"
 }
 
-find_missing
+find_missing "$@"
 if [ ${#packages[@]} != 0 ]; then
   report_missing
   if ! have apt-get; then
@@ -83,13 +84,13 @@ if [ ${#packages[@]} != 0 ]; then
     exit 1
   fi
   install_packages
-  find_missing
+  find_missing "$@"
   if [ ${#packages[@]} != 0 ]; then
     report_missing
     echo "They are still missing after the installation." >&2
     exit 1
   fi
 fi
-if have pkg-config && pkg-config --exists 'liburing < 2.2'; then
-  echo "liburing is older than 2.2 here: building without io_uring, the 'threads' backend takes its place." >&2
+if have pkg-config && pkg-config --exists 'liburing < 2.3'; then
+  echo "liburing is older than 2.3 here: building without io_uring, the 'threads' backend takes its place." >&2
 fi
