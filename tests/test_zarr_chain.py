@@ -130,14 +130,19 @@ def _read_chunk(
             _read_chunk(encoded[offset : offset + nbytes], pipeline, levels[1:], inner, level.chunk_shape, whole)
 
 
-@pytest.mark.parametrize("name", CODECS)
-@pytest.mark.parametrize("write", [write_with_zarr_python, write_with_tensorstore])
+def _writers() -> list[tuple[str, Writer]]:
+    """Each arrangement with who can write it: zarr-python checks a turned shard's inner chunks the wrong way round."""
+    pairs: list[tuple[str, Writer]] = [(name, write_with_tensorstore) for name in CODECS]
+    for name, chain in CODECS.items():
+        first, second = (*chain, None)[:2]
+        if not (isinstance(first, TransposeCodec) and isinstance(second, ShardingCodec)):
+            pairs.append((name, write_with_zarr_python))
+    return pairs
+
+
+@pytest.mark.parametrize(("name", "write"), _writers())
 def test_the_array_comes_back(tmp_path: Path, name: str, write: Writer) -> None:
     """Every arrangement of transposes, shards and nested shards, read by hand, is what the writer was given."""
-    first, second = (*CODECS[name], None)[:2]
-    turned_shards = isinstance(first, TransposeCodec) and isinstance(second, ShardingCodec)
-    if write is write_with_zarr_python and turned_shards:
-        pytest.skip("zarr-python compares the lengths of an inner chunk with the wrong dimensions")
     # Numbered items, and one corner that is only fill, so that there are missing chunks and missing inner chunks.
     data = np.arange(prod(SHAPE), dtype=np.int32).reshape(SHAPE)
     data[:4, :6, :5] = 0
