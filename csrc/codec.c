@@ -131,8 +131,8 @@ static int bad_chain(struct codec_error *error)
 
 /* Runs step 'step'; on success '*data' goes from what it is given to what it gives. */
 static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, uint32_t step, uint32_t step_count,
-                    uint8_t *target, size_t target_nbytes, struct interval wanted, struct span *data,
-                    struct codec_error *error)
+                    uint8_t *target, size_t target_nbytes, struct interval wanted, uint32_t plane_count,
+                    struct span *data, struct codec_error *error)
 {
     const struct ringio_codec *codec = &codecs[step];
     if (codec->kind == 0 || codec->kind >= sizeof decode_fns / sizeof *decode_fns)
@@ -140,6 +140,7 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
     uint8_t *output = target;
     int is_last_writer = writes_target(codecs, step, step_count);
     decoder->wanted = is_last_writer ? wanted : (struct interval){0, SIZE_MAX}; /* the next step needs it all */
+    decoder->planes.count = step + 1 == step_count ? plane_count : 0;
     if (is_last_writer) {
         if (codec->decoded_nbytes != target_nbytes || codec->flags & RINGIO_CODEC_AT_MOST)
             return bad_chain(error);
@@ -153,14 +154,20 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
     }
     struct span decoded = {0};
     int status = decode_fns[codec->kind](decoder, codec, *data, output, (size_t)codec->decoded_nbytes, &decoded, error);
+    if (decoded.data != NULL)
+        decoder->planes.count = 0;
     *data = decoded;
     return status;
 }
 
 int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
                        struct span source, uint8_t *target, size_t target_nbytes, struct interval wanted,
-                       struct span *decoded, struct codec_error *error)
+                       struct span *decoded, struct planes *planes, struct codec_error *error)
 {
+    /* Planes lie in scratch, of which only so much is kept. */
+    uint32_t plane_count = planes != NULL && target_nbytes <= SCRATCH_KEEP_NBYTES ? planes->count : 0;
+    if (planes != NULL)
+        planes->count = 0;
     *error = (struct codec_error){.step = UINT32_MAX};
     if (source.nbytes > chain->encoded_nbytes_max) {
         error->got = source.nbytes;
@@ -180,11 +187,14 @@ int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain
     for (uint32_t i = 0; i < chain->codec_count && status == 0; i++) {
         error->step = i;
         status = run_step(decoder, codecs + chain->first_codec, i, chain->codec_count, target, target_nbytes, wanted,
-                          &data, error);
+                          plane_count, &data, error);
     }
     if (status == 0 && data.nbytes != target_nbytes)
         status = codec_wrong_size(error, data.nbytes, target_nbytes);
-    if (status == 0) {
+    if (status == 0 && decoder->planes.count > 0) {
+        *planes = decoder->planes;
+        *decoded = data;
+    } else if (status == 0) {
         /* A last step that only looked may have left the bytes in scratch, which is not ours to hand out. */
         uintptr_t at = (uintptr_t)data.data, from = (uintptr_t)source.data;
         if (data.data != target && (at < from || at > from + source.nbytes)) {
@@ -217,7 +227,7 @@ int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *c
         struct span decoded = {0};
         status = decoder == NULL ? codec_no_memory()
                                  : codec_decode_chain(decoder, chain, codecs, data, target, (size_t)decoded_nbytes,
-                                                      (struct interval){0, SIZE_MAX}, &decoded, &error);
+                                                      (struct interval){0, SIZE_MAX}, &decoded, NULL, &error);
         if (status == 0 && decoded.data != target && decoded.nbytes > 0)
             memcpy(target, decoded.data, decoded.nbytes);
         decoder_free(decoder);

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+#include "planes.h"
 #include "ringio.h"
 
 struct span {
@@ -43,10 +44,15 @@ size_t decoder_scratch_nbytes(const struct decoder *decoder);
    or, where no step had to write, a part of 'source' itself; its nbytes is exactly the chain's decoded size (the
    source's size for RINGIO_SAME_SIZE).  Of the decoded bytes only those in 'wanted' have to be right: blosc leaves
    out blocks, and ends of blocks, that nobody asked for.  Never reads outside 'source' nor writes outside 'target'.
+
+   'planes' may be NULL.  Otherwise planes->count says of how many bytes elements may be left apart; where the last step
+   is a byte shuffle of such elements the chunk is given in 'planes' only, and '*decoded' has no data but its size.
+   They lie in 'source' and in the decoder, until it is used again.  Else planes->count is 0 on return.
+
    Returns 0 or -status, with 'error' filled in; its step is UINT32_MAX where no codec is to blame. */
 int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
                        struct span source, uint8_t *target, size_t target_nbytes, struct interval wanted,
-                       struct span *decoded, struct codec_error *error);
+                       struct span *decoded, struct planes *planes, struct codec_error *error);
 
 /* One step.  Decodes 'source' into 'target', whose size is 'target_nbytes'; sets '*decoded' to what it wrote, or, for
    a codec that only looks (crc32c), to the part of 'source' that stays.  Returns 0 or -status.  With

@@ -109,12 +109,14 @@ static int decode_stream(struct decoder *decoder, const struct blosc_chunk *chun
     }
 }
 
-/* Reads the first 'nbytes' of the next stream of a block, which holds 'stream_nbytes', to 'target': an int32 size,
-   then so many bytes.  A size of 'stream_nbytes' is stored bytes; in blosc2, 0 is zeros, and a negative one that
-   byte, negated, repeated, behind a token. */
+/* Reads the first 'nbytes' of the next stream of a block, which holds 'stream_nbytes': an int32 size, then so many
+   bytes.  A size of 'stream_nbytes' is stored bytes; in blosc2, 0 is zeros, and a negative one that byte, negated,
+   repeated, behind a token.  '*decoded' is where they are then: 'target', or, stored, where they are. */
 static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk, struct streams *streams,
-                       uint8_t *target, size_t nbytes, size_t stream_nbytes, struct codec_error *error)
+                       uint8_t *target, size_t nbytes, size_t stream_nbytes, const uint8_t **decoded,
+                       struct codec_error *error)
 {
+    *decoded = target;
     if (streams->end - streams->at < 4)
         return codec_corrupt(error, RINGIO_REASON_TRUNCATED);
     uint32_t size = read_u32_le(streams->at);
@@ -137,7 +139,7 @@ static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk,
     struct span stream = {streams->at, size};
     streams->at += size;
     if (size == stream_nbytes)
-        memcpy(target, stream.data, nbytes);
+        *decoded = stream.data;
     else if (size > stream_nbytes || !decode_stream(decoder, chunk, stream, target, nbytes, stream_nbytes))
         return codec_corrupt(error, RINGIO_REASON_DATA);
     return 0;
@@ -205,32 +207,65 @@ static size_t stream_prefix_nbytes(const struct blosc_chunk *chunk, size_t count
     return can_stop_early(chunk, count) && prefix_nbytes < stream_nbytes ? prefix_nbytes : stream_nbytes;
 }
 
-/* Decodes the first 'end' bytes of a block, or more. */
-static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk, size_t index, size_t end,
-                        uint8_t *chunk_target, struct codec_error *error)
+/* A block, and how it is read. */
+struct block {
+    size_t nbytes;
+    size_t stream_count;
+    size_t stream_nbytes;
+    size_t prefix_nbytes; /* of each stream that is decoded */
+    struct streams streams;
+};
+
+/* Finds block number 'index', of which the first 'end' bytes are wanted. */
+static int find_block(const struct blosc_chunk *chunk, size_t index, size_t end, struct block *block,
+                      struct codec_error *error)
 {
     size_t start = index * chunk->block_nbytes;
     size_t nbytes = chunk->nbytes - start < chunk->block_nbytes ? chunk->nbytes - start : chunk->block_nbytes;
     uint32_t source_start = read_u32_le(chunk->source.data + chunk->header_nbytes + 4 * index);
     if (source_start < chunk->blocks_start || source_start >= chunk->source.nbytes)
         return codec_corrupt(error, RINGIO_REASON_HEADER);
-    size_t count = stream_count(chunk, nbytes);
-    if (nbytes % count != 0)
+    block->nbytes = nbytes;
+    block->stream_count = stream_count(chunk, nbytes);
+    if (nbytes % block->stream_count != 0)
         return codec_corrupt(error, RINGIO_REASON_HEADER);
-    uint8_t *target = chunk_target + start;
-    uint8_t *data = filter_target(decoder, chunk, chunk->filter_count, target);
-    if (data == NULL)
+    block->stream_nbytes = nbytes / block->stream_count;
+    block->prefix_nbytes =
+        stream_prefix_nbytes(chunk, block->stream_count, block->stream_nbytes, end < nbytes ? end : nbytes);
+    block->streams =
+        (struct streams){chunk->source.data + source_start, chunk->source.data + chunk->source.nbytes};
+    return 0;
+}
+
+/* Whether a block consists of the byte planes of its elements, and nothing else was done to it. */
+static int has_planes(const struct blosc_chunk *chunk, const struct block *block)
+{
+    size_t itemsize = chunk->filter_itemsizes[0];
+    return chunk->filter_count == 1 && chunk->filters[0] == BLOSC_SHUFFLE && planes_can_join(itemsize) &&
+           block->nbytes % itemsize == 0 && (block->stream_count == 1 || block->stream_count == itemsize);
+}
+
+/* Reads the byte planes of a block: each a stream of its own, or all in one. */
+static int read_planes(struct decoder *decoder, const struct blosc_chunk *chunk, struct block *block,
+                       struct planes *planes, struct codec_error *error)
+{
+    uint8_t *room = scratch_take(&decoder->blocks[0], chunk->block_nbytes);
+    if (room == NULL)
         return codec_no_memory();
-    struct streams streams = {chunk->source.data + source_start, chunk->source.data + chunk->source.nbytes};
-    size_t stream_nbytes = nbytes / count;
-    size_t prefix_nbytes = stream_prefix_nbytes(chunk, count, stream_nbytes, end < nbytes ? end : nbytes);
-    for (size_t i = 0; i < count; i++) {
-        int status =
-            read_stream(decoder, chunk, &streams, data + i * prefix_nbytes, prefix_nbytes, stream_nbytes, error);
-        if (status != 0)
-            return status;
-    }
-    nbytes = prefix_nbytes * count;
+    planes->count = chunk->filter_itemsizes[0];
+    int status = 0;
+    for (size_t i = 0; i < block->stream_count && status == 0; i++)
+        status = read_stream(decoder, chunk, &block->streams, room + i * block->prefix_nbytes, block->prefix_nbytes,
+                             block->stream_nbytes, &planes->at[i], error);
+    for (size_t i = 1; i < planes->count && block->stream_count == 1; i++)
+        planes->at[i] = planes->at[0] + i * (block->nbytes / planes->count);
+    return status;
+}
+
+/* Undoes the filters of a block: 'data' is what the streams gave, 'target' the block's place. */
+static int undo_filters(struct decoder *decoder, const struct blosc_chunk *chunk, const uint8_t *data,
+                        uint8_t *chunk_target, uint8_t *target, size_t nbytes)
+{
     for (uint32_t i = chunk->filter_count; i-- > 0;) {
         if (chunk->filters[i] == BLOSC_DELTA) {
             undo_delta(chunk->filter_itemsizes[i], chunk_target, target, nbytes);
@@ -249,6 +284,52 @@ static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk
         data = output;
     }
     return 0;
+}
+
+/* Decodes the first 'end' bytes of a block, or more. */
+static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk, size_t index, size_t end,
+                        uint8_t *chunk_target, struct codec_error *error)
+{
+    struct block block;
+    int status = find_block(chunk, index, end, &block, error);
+    if (status != 0)
+        return status;
+    uint8_t *target = chunk_target + index * chunk->block_nbytes;
+    if (has_planes(chunk, &block)) {
+        struct planes planes;
+        status = read_planes(decoder, chunk, &block, &planes, error);
+        if (status == 0)
+            planes_join(&planes, 0, block.prefix_nbytes * block.stream_count / planes.count, target);
+        return status;
+    }
+    uint8_t *data = filter_target(decoder, chunk, chunk->filter_count, target);
+    if (data == NULL)
+        return codec_no_memory();
+    for (size_t i = 0; i < block.stream_count; i++) {
+        uint8_t *place = data + i * block.prefix_nbytes;
+        const uint8_t *decoded;
+        status = read_stream(decoder, chunk, &block.streams, place, block.prefix_nbytes, block.stream_nbytes, &decoded,
+                             error);
+        if (status != 0)
+            return status;
+        if (decoded != place)
+            memcpy(place, decoded, block.prefix_nbytes);
+    }
+    return undo_filters(decoder, chunk, data, chunk_target, target, block.prefix_nbytes * block.stream_count);
+}
+
+/* Gives the chunk's planes away as they are, where that is welcome.  Returns 0, -status, or 1 where they are not. */
+static int give_planes(struct decoder *decoder, const struct blosc_chunk *chunk, size_t end, struct codec_error *error)
+{
+    if (decoder->planes.count == 0 || chunk->block_count != 1)
+        return 1;
+    struct block block;
+    int status = find_block(chunk, 0, end, &block, error);
+    if (status != 0)
+        return status;
+    if (!has_planes(chunk, &block) || chunk->filter_itemsizes[0] != decoder->planes.count)
+        return 1;
+    return read_planes(decoder, chunk, &block, &decoder->planes, error);
 }
 
 int codec_blosc_decode(struct decoder *decoder, const struct ringio_codec *codec, struct span source, uint8_t *target,
@@ -272,6 +353,14 @@ int codec_blosc_decode(struct decoder *decoder, const struct ringio_codec *codec
     struct interval wanted = decoder->wanted;
     if (chunk.filter_count > 0 && chunk.filters[0] == BLOSC_DELTA)
         wanted = (struct interval){0, SIZE_MAX}; /* each block refers to the first */
+    if (status == 0 && wanted.first < wanted.end) {
+        status = give_planes(decoder, &chunk, wanted.end, error);
+        if (status <= 0) {
+            decoded->data = NULL;
+            return status;
+        }
+        status = 0;
+    }
     for (size_t i = 0; i < chunk.block_count && status == 0; i++) {
         size_t start = i * chunk.block_nbytes;
         if (start < wanted.end && start + chunk.block_nbytes > wanted.first)

@@ -21,6 +21,7 @@ struct decoder {
     struct libdeflate_decompressor *deflate; /* made at first use */
     struct scratch steps[2];                 /* between the steps of a chain, in turns */
     struct interval wanted;                  /* of what the running step gives */
+    struct planes planes;                    /* of the running step: what it may give, then what it gave */
     struct scratch blocks[2];                /* between the filters of a blosc block, in turns */
 };
 

@@ -38,7 +38,6 @@ void codec_unshuffle(size_t itemsize, const uint8_t *source, uint8_t *target, si
 int codec_shuffle_decode(struct decoder *decoder, const struct ringio_codec *codec, struct span source,
                          uint8_t *target, size_t target_nbytes, struct span *decoded, struct codec_error *error)
 {
-    (void)decoder;
     (void)target_nbytes;
     int status = codec_check_size(codec, error, source.nbytes);
     if (status != 0)
@@ -46,9 +45,14 @@ int codec_shuffle_decode(struct decoder *decoder, const struct ringio_codec *cod
     if (codec->itemsize == 0 || source.nbytes % codec->itemsize != 0)
         return codec_corrupt(error, RINGIO_REASON_ITEMSIZE);
     *decoded = (struct span){target, source.nbytes};
-    if (codec->itemsize == 1)
+    if (codec->itemsize == 1) {
         *decoded = source;
-    else
+    } else if (codec->itemsize == decoder->planes.count && source.nbytes > 0) {
+        for (size_t i = 0; i < codec->itemsize; i++)
+            decoder->planes.at[i] = source.data + i * (source.nbytes / codec->itemsize);
+        decoded->data = NULL;
+    } else {
         codec_unshuffle(codec->itemsize, source.data, target, source.nbytes);
+    }
     return 0;
 }

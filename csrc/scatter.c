@@ -19,10 +19,14 @@ static int box_span(int64_t offset, const int64_t *strides, const int64_t *count
 }
 
 static int box_is_inside(int64_t offset, const int64_t *strides, const int64_t *counts, uint32_t dim_count,
-                         uint32_t itemsize, uint64_t nbytes)
+                         uint32_t itemsize, uint64_t nbytes, size_t *first, size_t *behind)
 {
     int64_t low, end;
-    return box_span(offset, strides, counts, dim_count, itemsize, &low, &end) && (uint64_t)end <= nbytes;
+    if (!box_span(offset, strides, counts, dim_count, itemsize, &low, &end) || (uint64_t)end > nbytes)
+        return 0;
+    *first = (size_t)low;
+    *behind = (size_t)end;
+    return 1;
 }
 
 int scatter_source_span(const struct ringio_projection *projection, const struct ringio_layout *layout,
@@ -49,6 +53,7 @@ int scatter_prepare(struct scatter_walk *walk, const struct ringio_projection *p
     walk->itemsize = layout->itemsize;
     walk->dim_count = 0;
     walk->row_nbytes = 0;
+    walk->source_first = walk->source_end = 0;
     *reason = RINGIO_PLAN_TARGET_BOX;
     for (uint32_t dim = 0; dim < dim_count; dim++) {
         if (counts[dim] < 0 || (counts[dim] > 1 && layout->target_strides[dim] == 0))
@@ -56,11 +61,13 @@ int scatter_prepare(struct scatter_walk *walk, const struct ringio_projection *p
         if (counts[dim] == 0)
             return 0;
     }
-    if (!box_is_inside(walk->target_offset, layout->target_strides, counts, dim_count, layout->itemsize, target_nbytes))
+    size_t target_first, target_end;
+    if (!box_is_inside(walk->target_offset, layout->target_strides, counts, dim_count, layout->itemsize, target_nbytes,
+                       &target_first, &target_end))
         return -RINGIO_BAD_PLAN;
     *reason = RINGIO_PLAN_SOURCE_BOX;
     if (!fill && !box_is_inside(walk->source_offset, layout->source_strides, counts, dim_count, layout->itemsize,
-                                source_nbytes))
+                                source_nbytes, &walk->source_first, &walk->source_end))
         return -RINGIO_BAD_PLAN;
 
     /* From the innermost dimension outwards: 'row' grows while both sides stay contiguous; after that, a dimension
@@ -102,6 +109,30 @@ int scatter_is_whole(const struct scatter_walk *walk, uint64_t source_nbytes)
     return walk->dim_count == 0 && walk->source_offset == 0 && walk->row_nbytes == source_nbytes;
 }
 
+/* The target is seldom in the cache: it is the result, larger than any, and each row of a box lies elsewhere in it.
+   What is missing is waited for all at once when it is asked for early; that halves the time of a copy. */
+#define CACHE_LINE_NBYTES 64
+#define ROWS_AHEAD 2
+#define ROW_AHEAD_NBYTES_MAX 4096 /* within longer rows the core itself sees what comes next */
+
+static inline void prefetch_row(const uint8_t *row, size_t nbytes)
+{
+    for (size_t at = 0; at < nbytes; at += CACHE_LINE_NBYTES)
+        __builtin_prefetch(row + at, 1);
+    __builtin_prefetch(row + nbytes - 1, 1);
+}
+
+/* Copies 'count' rows that are neither a few cache lines nor many. */
+static void copy_long_rows(const uint8_t *source, int64_t source_stride, uint8_t *target, int64_t target_stride,
+                           int64_t count, size_t row_nbytes)
+{
+    for (int64_t row = 0; row < count; row++, source += source_stride, target += target_stride) {
+        if (row + ROWS_AHEAD < count)
+            prefetch_row(target + ROWS_AHEAD * target_stride, row_nbytes);
+        memcpy(target, source, row_nbytes);
+    }
+}
+
 /* Copies 'count' rows.  A fixed row size becomes one or two moves instead of a call. */
 #define COPY_ROWS_OF(fixed_nbytes)                                                                                     \
     for (int64_t row = 0; row < count; row++, source += source_stride, target += target_stride)                        \
@@ -120,13 +151,20 @@ static void copy_rows(const uint8_t *source, int64_t source_stride, uint8_t *tar
     case 32: COPY_ROWS_OF(32);
     case 64: COPY_ROWS_OF(64);
     case 128: COPY_ROWS_OF(128);
-    default: COPY_ROWS_OF(row_nbytes);
+    default:
+        if (row_nbytes > 2 * CACHE_LINE_NBYTES && row_nbytes <= ROW_AHEAD_NBYTES_MAX) {
+            copy_long_rows(source, source_stride, target, target_stride, count, row_nbytes);
+            break;
+        }
+        COPY_ROWS_OF(row_nbytes);
     }
 }
 
-/* Calls 'rows' for every run of the innermost dimension; the outer ones are an odometer. */
+/* Calls 'rows' for every run of the innermost dimension; the outer ones are an odometer.  'source' and 'target' are
+   where a run begins, in bytes. */
 #define WALK(rows)                                                                                                     \
     int64_t position[RINGIO_MAX_DIMS] = {0};                                                                           \
+    int64_t source = walk->source_offset, target = walk->target_offset;                                                \
     for (;;) {                                                                                                         \
         rows;                                                                                                          \
         uint32_t dim = walk->dim_count - 1;                                                                            \
@@ -144,20 +182,83 @@ static void copy_rows(const uint8_t *source, int64_t source_stride, uint8_t *tar
         }                                                                                                              \
     }
 
+/* As many cache lines as a core can wait for without holding up what it does next. */
+#define PREFETCH_LINES_MAX 48
+
+static void prefetch_rows(const uint8_t *target, int64_t target_stride, int64_t count, size_t row_nbytes)
+{
+    for (int64_t row = 0; row < count; row++, target += target_stride)
+        prefetch_row(target, row_nbytes);
+}
+
+void scatter_prefetch(const struct scatter_walk *walk, const uint8_t *target_start)
+{
+    uint64_t line_count = walk->row_nbytes / CACHE_LINE_NBYTES + 1;
+    for (uint32_t dim = 0; dim < walk->dim_count && line_count <= PREFETCH_LINES_MAX; dim++)
+        line_count *= (uint64_t)walk->counts[dim];
+    if (walk->row_nbytes == 0 || line_count > PREFETCH_LINES_MAX)
+        return;
+    if (walk->dim_count == 0) {
+        prefetch_row(target_start + walk->target_offset, walk->row_nbytes);
+        return;
+    }
+    uint32_t last = walk->dim_count - 1;
+    WALK((void)source;
+         prefetch_rows(target_start + target, walk->target_strides[last], walk->counts[last], walk->row_nbytes))
+}
+
 void scatter_copy(const struct scatter_walk *walk, const uint8_t *source_start, uint8_t *target_start)
 {
     if (walk->row_nbytes == 0)
         return;
-    const uint8_t *source = source_start + walk->source_offset;
-    uint8_t *target = target_start + walk->target_offset;
     if (walk->dim_count == 0) {
-        memcpy(target, source, walk->row_nbytes);
+        memcpy(target_start + walk->target_offset, source_start + walk->source_offset, walk->row_nbytes);
         return;
     }
     uint32_t last = walk->dim_count - 1;
-    WALK(copy_rows(source, walk->source_strides[last], target, walk->target_strides[last], walk->counts[last],
-                   walk->row_nbytes))
+    WALK(copy_rows(source_start + source, walk->source_strides[last], target_start + target, walk->target_strides[last],
+                   walk->counts[last], walk->row_nbytes))
 }
+
+/* -------------------------------------------------------------------------------------------------- out of planes */
+
+int scatter_takes_planes(const struct scatter_walk *walk)
+{
+    int64_t itemsize = walk->itemsize;
+    if (!planes_can_join(walk->itemsize) || walk->source_offset % itemsize)
+        return 0;
+    for (uint32_t dim = 0; dim < walk->dim_count; dim++)
+        if (walk->source_strides[dim] % itemsize)
+            return 0;
+    return 1;
+}
+
+static void join_rows(const struct planes *planes, int64_t source, int64_t source_stride, uint8_t *target,
+                      int64_t target_stride, int64_t count, size_t row_nbytes)
+{
+    size_t item_count = row_nbytes / planes->count;
+    int ahead = row_nbytes > 2 * CACHE_LINE_NBYTES && row_nbytes <= ROW_AHEAD_NBYTES_MAX;
+    for (int64_t row = 0; row < count; row++, source += source_stride, target += target_stride) {
+        if (ahead && row + ROWS_AHEAD < count)
+            prefetch_row(target + ROWS_AHEAD * target_stride, row_nbytes);
+        planes_join(planes, (size_t)source / planes->count, item_count, target);
+    }
+}
+
+void scatter_join(const struct scatter_walk *walk, const struct planes *planes, uint8_t *target_start)
+{
+    if (walk->row_nbytes == 0)
+        return;
+    if (walk->dim_count == 0) {
+        join_rows(planes, walk->source_offset, 0, target_start + walk->target_offset, 0, 1, walk->row_nbytes);
+        return;
+    }
+    uint32_t last = walk->dim_count - 1;
+    WALK(join_rows(planes, source, walk->source_strides[last], target_start + target, walk->target_strides[last],
+                   walk->counts[last], walk->row_nbytes))
+}
+
+/* ----------------------------------------------------------------------------------------------------------- filling */
 
 static int is_one_byte(const uint8_t *value, uint32_t itemsize)
 {
@@ -190,14 +291,11 @@ void scatter_fill(const struct scatter_walk *walk, const uint8_t *value, uint8_t
     if (walk->row_nbytes == 0)
         return;
     int one_byte = is_one_byte(value, walk->itemsize);
-    uint8_t *target = target_start + walk->target_offset;
     if (walk->dim_count == 0) {
-        fill_row(target, walk->row_nbytes, value, walk->itemsize, one_byte);
+        fill_row(target_start + walk->target_offset, walk->row_nbytes, value, walk->itemsize, one_byte);
         return;
     }
-    const uint8_t *source = target_start; /* walked along, never read */
-    (void)source;
     uint32_t last = walk->dim_count - 1;
-    WALK(fill_rows(target, walk->target_strides[last], walk->counts[last], walk->row_nbytes, value, walk->itemsize,
-                   one_byte))
+    WALK((void)source; fill_rows(target_start + target, walk->target_strides[last], walk->counts[last],
+                                 walk->row_nbytes, value, walk->itemsize, one_byte))
 }

@@ -7,11 +7,14 @@
 
 #include <stddef.h>
 
+#include "planes.h"
 #include "ringio.h"
 
 struct scatter_walk {
     int64_t source_offset;
     int64_t target_offset;
+    size_t source_first; /* the first byte of the source that is wanted */
+    size_t source_end;   /* the one behind the last */
     uint32_t dim_count;
     uint32_t itemsize;
     size_t row_nbytes; /* contiguous in both; 0: there is nothing to copy */
@@ -35,8 +38,18 @@ int scatter_source_span(const struct ringio_projection *projection, const struct
 /* True when the whole of a decoded chunk of 'source_nbytes' lands in one piece: it can be decoded in place. */
 int scatter_is_whole(const struct scatter_walk *walk, uint64_t source_nbytes);
 
+/* scatter_prefetch() asks for the target's cache lines where the box is small: they arrive while its chunk is decoded.
+   Larger boxes are fetched row by row, by scatter_copy(). */
+void scatter_prefetch(const struct scatter_walk *walk, const uint8_t *target);
+
 /* scatter_copy() does the walk; the buffers must not overlap. */
 void scatter_copy(const struct scatter_walk *walk, const uint8_t *source, uint8_t *target);
+
+/* scatter_takes_planes() says whether scatter_join() can do the walk: every row of it starts and ends with an element. */
+int scatter_takes_planes(const struct scatter_walk *walk);
+
+/* scatter_join() does the walk with a chunk whose elements are in planes, as many as an element has bytes. */
+void scatter_join(const struct scatter_walk *walk, const struct planes *planes, uint8_t *target);
 
 /* scatter_fill() writes 'value' (itemsize bytes) to every element of the target box. */
 void scatter_fill(const struct scatter_walk *walk, const uint8_t *value, uint8_t *target);

@@ -138,12 +138,15 @@ static struct interval wanted_bytes(const struct ringio_plan *plan, const struct
     return wanted;
 }
 
-/* Decodes 'source' to where it is wanted, or to 'scratch', or not at all where it is decoded already. */
-static int decode(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *scratch,
-                  struct decoder *decoder, struct span *decoded, struct ringio_failure *failure)
+/* Decodes 'source' to 'target', or to 'planes', or not at all where it is decoded already. */
+static int decode(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *target,
+                  struct interval wanted, struct decoder *decoder, struct span *decoded, struct planes *planes,
+                  struct ringio_failure *failure)
 {
     const struct ringio_chain *chain = &plan->chains[task->chain];
     if (chain->codec_count == 0) {
+        if (planes)
+            planes->count = 0;
         *decoded = source;
         if (chain->decoded_nbytes == RINGIO_SAME_SIZE || chain->decoded_nbytes == source.nbytes)
             return 0;
@@ -151,38 +154,68 @@ static int decode(const struct ringio_plan *plan, const struct ringio_task *task
         failure->expected = chain->decoded_nbytes;
         return -RINGIO_WRONG_SIZE;
     }
-    if (source.nbytes > chain->encoded_nbytes_max) {
-        failure->got = source.nbytes;
-        failure->expected = chain->encoded_nbytes_max;
-        return -RINGIO_TOO_LARGE;
-    }
     struct codec_error error = {0};
-    uint8_t *whole = whole_place(plan, task, chain->decoded_nbytes);
-    int status = codec_decode_chain(decoder, chain, plan->codecs, source, whole ? whole : scratch,
-                                    (size_t)chain->decoded_nbytes, wanted_bytes(plan, task), decoded, &error);
+    int status = codec_decode_chain(decoder, chain, plan->codecs, source, target, (size_t)chain->decoded_nbytes, wanted,
+                                    decoded, planes, &error);
     failure->got = error.got;
     failure->expected = error.expected;
     failure->step = error.step;
     return status;
 }
 
+static void copy(const struct scatter_walk *walk, const uint8_t *decoded, uint8_t *target)
+{
+    if (walk->row_nbytes && decoded + walk->source_offset != target + walk->target_offset)
+        scatter_copy(walk, decoded, target);
+}
+
+/* A chunk with one box, as most are: the box is looked at once, before decoding, for the target's cache lines take as
+   long to come as a small chunk to decode. */
+static int run_one_box(const struct ringio_plan *plan, const struct ringio_task *task, struct span source,
+                       uint64_t decoded_nbytes, uint8_t *scratch, struct decoder *decoder, struct span *decoded,
+                       struct ringio_failure *failure)
+{
+    struct scatter_walk walk;
+    uint8_t *target = target_of(plan, task->first_projection);
+    int status = prepare(plan, task->first_projection, 0, decoded_nbytes, &walk, failure);
+    if (status)
+        return status;
+    scatter_prefetch(&walk, target);
+    uint8_t *place = scatter_is_whole(&walk, decoded_nbytes) ? target + walk.target_offset : scratch;
+    struct interval wanted = {walk.source_first, walk.source_end};
+    struct planes planes = {.count = place == scratch && scatter_takes_planes(&walk) ? walk.itemsize : 0};
+    status = decode(plan, task, source, place, wanted, decoder, decoded, &planes, failure);
+    if (status == 0 && planes.count)
+        scatter_join(&walk, &planes, target);
+    else if (status == 0)
+        copy(&walk, decoded->data, target);
+    return status;
+}
+
+static int run_boxes(const struct ringio_plan *plan, const struct ringio_task *task, struct span source,
+                     uint8_t *scratch, struct decoder *decoder, struct span *decoded, struct ringio_failure *failure)
+{
+    int status = decode(plan, task, source, scratch, wanted_bytes(plan, task), decoder, decoded, NULL, failure);
+    for (uint32_t i = 0; status == 0 && i < task->projection_count; i++) {
+        struct scatter_walk walk;
+        status = prepare(plan, task->first_projection + i, 0, decoded->nbytes, &walk, failure);
+        if (status == 0)
+            copy(&walk, decoded->data, target_of(plan, task->first_projection + i));
+    }
+    return status;
+}
+
 int task_run(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *scratch,
              struct decoder *decoder, struct counters *counters, struct ringio_failure *failure)
 {
+    const struct ringio_chain *chain = &plan->chains[task->chain];
+    uint64_t decoded_nbytes = chain->decoded_nbytes == RINGIO_SAME_SIZE ? source.nbytes : chain->decoded_nbytes;
     struct span decoded;
-    int status = decode(plan, task, source, scratch, decoder, &decoded, failure);
+    int status = task->projection_count == 1
+                     ? run_one_box(plan, task, source, decoded_nbytes, scratch, decoder, &decoded, failure)
+                     : run_boxes(plan, task, source, scratch, decoder, &decoded, failure);
     if (status)
         return status;
-    for (uint32_t i = 0; i < task->projection_count; i++) {
-        uint64_t projection = task->first_projection + i;
-        struct scatter_walk walk;
-        status = prepare(plan, projection, 0, decoded.nbytes, &walk, failure);
-        if (status)
-            return status;
-        uint8_t *target = target_of(plan, projection);
-        if (walk.row_nbytes && decoded.data + walk.source_offset != target + walk.target_offset)
-            scatter_copy(&walk, decoded.data, target);
-    }
     counter_add(&counters->tasks, 1);
     counter_add(&counters->projections, task->projection_count);
     counter_add(&counters->bytes_asked, source.nbytes);

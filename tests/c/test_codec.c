@@ -38,6 +38,29 @@ static struct guarded source_pages, target_pages;
 static struct decoder *decoder;
 static struct interval wanted = {0, SIZE_MAX};
 
+/* Decodes again, now to planes of 'itemsize' bytes: the same must come of it. */
+static void check_planes(const struct ringio_chain *chain, const struct ringio_codec *codecs, struct span source,
+                         uint8_t *target, uint32_t itemsize, int status, struct span decoded)
+{
+    struct planes planes = {.count = itemsize};
+    struct span size;
+    struct codec_error error;
+    size_t nbytes = chain->decoded_nbytes;
+    uint8_t *expected = malloc(nbytes + 1), *joined = malloc(nbytes + 1);
+    CHECK(expected && joined);
+    if (status == 0 && nbytes > 0)
+        memcpy(expected, decoded.data, nbytes);
+    CHECK(codec_decode_chain(decoder, chain, codecs, source, target, nbytes, wanted, &size, &planes, &error) == status);
+    if (status == 0 && planes.count) {
+        size_t end = (wanted.end < nbytes ? wanted.end : nbytes) / itemsize * itemsize;
+        CHECK(planes.count == itemsize && size.nbytes == nbytes && nbytes % itemsize == 0);
+        planes_join(&planes, 0, end / itemsize, joined);
+        CHECK(wanted.first >= end || memcmp(joined + wanted.first, expected + wanted.first, end - wanted.first) == 0);
+    }
+    free(expected);
+    free(joined);
+}
+
 /* Decodes a copy of 'encoded' that ends where its page does, into as many bytes as 'chain' says. */
 static int decode(const struct ringio_chain *chain, const struct ringio_codec *codecs, struct span encoded,
                   struct span *decoded, struct codec_error *error)
@@ -47,9 +70,16 @@ static int decode(const struct ringio_chain *chain, const struct ringio_codec *c
     uint8_t *target = target_pages.end - chain->decoded_nbytes;
     if (encoded.nbytes > 0)
         memcpy(source, encoded.data, encoded.nbytes);
-    memset(target, 0xa5, chain->decoded_nbytes);
-    return codec_decode_chain(decoder, chain, codecs, (struct span){source, encoded.nbytes}, target,
-                              chain->decoded_nbytes, wanted, decoded, error);
+    struct span copy = {source, encoded.nbytes};
+    for (uint32_t itemsize = PLANES_MAX; itemsize >= 1; itemsize /= 2) {
+        memset(target, 0xa5, chain->decoded_nbytes);
+        int status = codec_decode_chain(decoder, chain, codecs, copy, target, chain->decoded_nbytes, wanted, decoded,
+                                        NULL, error);
+        if (itemsize == 1)
+            return status;
+        check_planes(chain, codecs, copy, target, itemsize, status, *decoded);
+    }
+    return 0;
 }
 
 /* ---------------------------------------------------------------------------------------------- encoders, for tests */
@@ -357,7 +387,7 @@ static void test_blosclz_overflow(void)
     struct codec_error error;
     struct span source = {chunk, HEADER_NBYTES + STREAM_NBYTES};
     int status = codec_decode_chain(decoder, &chain, &codec, source, target, (size_t)codec.decoded_nbytes, wanted,
-                                    &decoded, &error);
+                                    &decoded, NULL, &error);
     CHECK(status == -RINGIO_CORRUPT && error.got == RINGIO_REASON_DATA);
     free(chunk);
     free(target);
@@ -393,10 +423,11 @@ static void test_no_codec(void)
     struct ringio_chain chain = {.decoded_nbytes = RINGIO_SAME_SIZE, .encoded_nbytes_max = UINT64_MAX};
     struct span decoded, source = {plain, 100};
     struct codec_error error;
-    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, wanted, &decoded, &error) == 0);
+    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, wanted, &decoded, NULL, &error) == 0);
     CHECK(decoded.data == plain && decoded.nbytes == 100);
     chain.decoded_nbytes = 99;
-    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, wanted, &decoded, &error) == -RINGIO_WRONG_SIZE);
+    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, wanted, &decoded, NULL, &error) ==
+          -RINGIO_WRONG_SIZE);
 }
 
 int main(void)
