@@ -9,6 +9,7 @@
 
 #include "files.h"
 #include "ringio.h"
+#include "vectors.h"
 
 /* One system call reads at most this much: results are int32, and 16 MiB already amortises everything. */
 #define BACKEND_PIECE_NBYTES ((uint64_t)16 << 20)
@@ -18,6 +19,7 @@
 struct slot {
     const struct file *file;
     uint8_t *data;       /* 'want_nbytes' from 'offset' of the file go here; NULL: the memory backend lends its own */
+    struct vectors *vectors; /* not NULL: they go to these places instead, as many as are left; 'data' is NULL */
     uint64_t offset;
     uint64_t want_nbytes; /* above 0 */
     uint64_t got_nbytes;  /* are there already: the read goes on behind them */

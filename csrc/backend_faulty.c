@@ -37,14 +37,25 @@ static int strikes(struct faulty *self, uint32_t rate)
     return rate && decide(self) % rate == 0;
 }
 
+static void poison_vectors(const struct vectors *vectors, uint64_t valid_nbytes)
+{
+    for (uint32_t i = vectors->first; i < vectors->count; i++) {
+        const struct iovec *item = &vectors->items[i];
+        size_t valid = valid_nbytes < item->iov_len ? valid_nbytes : item->iov_len;
+        memset((uint8_t *)item->iov_base + valid, POISON, item->iov_len - valid);
+        valid_nbytes -= valid;
+    }
+}
+
 /* Bytes behind the result are undefined: whoever uses them shall be found out. */
 static void set_result(struct slot *slot, int32_t result)
 {
     slot->result = result;
-    if (!slot->data)
-        return;
     uint64_t valid_nbytes = slot->got_nbytes + (uint64_t)(result > 0 ? result : 0);
-    memset(slot->data + valid_nbytes, POISON, slot->want_nbytes - valid_nbytes);
+    if (slot->data)
+        memset(slot->data + valid_nbytes, POISON, slot->want_nbytes - valid_nbytes);
+    else if (slot->vectors)
+        poison_vectors(slot->vectors, (uint64_t)(result > 0 ? result : 0));
 }
 
 static void edit(struct faulty *self, struct slot *slot)

@@ -38,10 +38,12 @@ static int64_t clock_ns(void)
 
 static int32_t read_waiting(const struct slot *slot)
 {
+    struct iovec single;
+    uint32_t place_count;
+    const struct iovec *places = slot_places(slot, &single, &place_count);
     ssize_t nbytes;
     do {
-        nbytes = pread(slot->file->fd, slot->data + slot->got_nbytes, slot_piece_nbytes(slot),
-                       (off_t)(slot->offset + slot->got_nbytes));
+        nbytes = preadv(slot->file->fd, places, (int)place_count, (off_t)(slot->offset + slot->got_nbytes));
     } while (nbytes < 0 && errno == EINTR);
     return nbytes < 0 ? -errno : (int32_t)nbytes;
 }
@@ -50,8 +52,11 @@ static int32_t read_waiting(const struct slot *slot)
 static int32_t read_cached(const struct slot *slot)
 {
 #ifdef RWF_NOWAIT
-    struct iovec iov = {slot->data + slot->got_nbytes, slot_piece_nbytes(slot)};
-    ssize_t nbytes = preadv2(slot->file->fd, &iov, 1, (off_t)(slot->offset + slot->got_nbytes), RWF_NOWAIT);
+    struct iovec single;
+    uint32_t place_count;
+    const struct iovec *places = slot_places(slot, &single, &place_count);
+    ssize_t nbytes =
+        preadv2(slot->file->fd, places, (int)place_count, (off_t)(slot->offset + slot->got_nbytes), RWF_NOWAIT);
     if (nbytes >= 0)
         return (int32_t)nbytes;
     /* The probe was of another file of the same device: this one may know less. */

@@ -51,6 +51,18 @@ static inline uint32_t slot_piece_nbytes(const struct slot *slot)
     return (uint32_t)(nbytes < BACKEND_PIECE_NBYTES ? nbytes : BACKEND_PIECE_NBYTES);
 }
 
+/* Where that piece goes: '*single' makes up the one place of a read without vectors. */
+static inline const struct iovec *slot_places(const struct slot *slot, struct iovec *single, uint32_t *count)
+{
+    if (slot->vectors) {
+        *count = slot->vectors->count - slot->vectors->first;
+        return slot->vectors->items + slot->vectors->first;
+    }
+    *single = (struct iovec){slot->data + slot->got_nbytes, slot_piece_nbytes(slot)};
+    *count = 1;
+    return single;
+}
+
 /* No file reaches so far.  The kernel takes a position above INT64_MAX as negative, and io_uring takes -1 as "where the
    descriptor stands". */
 static inline int slot_is_out_of_reach(const struct slot *slot)

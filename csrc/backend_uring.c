@@ -192,8 +192,14 @@ static void prepare(struct uring *self)
         if (!sqe)
             break;
         struct slot *slot = slot_queue_pop(&self->waiting);
-        io_uring_prep_read(sqe, slot->file->fd, slot->data + slot->got_nbytes, slot_piece_nbytes(slot),
-                           slot->offset + slot->got_nbytes);
+        struct iovec single;
+        uint32_t place_count;
+        const struct iovec *places = slot_places(slot, &single, &place_count);
+        if (places == &single)
+            io_uring_prep_read(sqe, slot->file->fd, single.iov_base, (unsigned)single.iov_len,
+                               slot->offset + slot->got_nbytes);
+        else
+            io_uring_prep_readv(sqe, slot->file->fd, places, place_count, slot->offset + slot->got_nbytes);
         slot->generation = self->sequence++;
         io_uring_sqe_set_data64(sqe, (uint64_t)slot->generation << 32 | slot->index);
         assert(!self->slots[slot->index]);

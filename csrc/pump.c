@@ -43,8 +43,10 @@ struct pump *pump_new(uint32_t kind, const struct ringio_options *options, struc
     pump->slab = slab_new(limit);
     pump->decoder = decoder_new();
     pump->works = calloc(pump->queue_depth, sizeof *pump->works);
+    pump->trash = malloc(VECTORS_TRASH_NBYTES);
     int status = held_init(&pump->held, files, options, pump->queue_depth);
-    if (status || (kind && !pump->backend) || !pump->memory || !pump->slab || !pump->decoder || !pump->works) {
+    if (status || (kind && !pump->backend) || !pump->memory || !pump->slab || !pump->decoder || !pump->works ||
+        !pump->trash) {
         pump_free(pump);
         return NULL;
     }
@@ -67,7 +69,11 @@ void pump_free(struct pump *pump)
         slab_free(pump->slab);
     if (pump->decoder)
         decoder_free(pump->decoder);
+    for (uint32_t i = 0; pump->works && i < pump->queue_depth; i++)
+        vectors_free(&pump->works[i].vectors);
     free(pump->works);
+    if (!pump->has_lost)
+        free(pump->trash);
     held_destroy(&pump->held);
     free(pump);
 }
@@ -121,13 +127,19 @@ static void lose(struct pump *pump, struct work *work)
     pump->has_lost = 1;
 }
 
-/* Goes on with a new slab, once nothing of the old one is in use by others. */
+/* Goes on with new buffers, once nothing of the old ones is in use by others. */
 static void replace_slab(struct pump *pump)
 {
     struct slab *slab = slab_new(pump->slab_limit);
-    if (slab) {
+    uint8_t *trash = malloc(VECTORS_TRASH_NBYTES);
+    if (slab && trash) {
         pump->slab = slab;
+        pump->trash = trash;
         pump->has_lost = 0;
+    } else {
+        if (slab)
+            slab_free(slab);
+        free(trash);
     }
 }
 
@@ -210,10 +222,12 @@ static int read_cached(struct pump *pump, struct work *work)
 {
 #ifdef RWF_NOWAIT
     struct slot *slot = &work->slot;
-    struct iovec iov = {slot->data, slot->want_nbytes};
+    struct iovec single = {slot->data, slot->want_nbytes};
+    const struct iovec *places = slot->vectors ? slot->vectors->items : &single;
+    int place_count = slot->vectors ? (int)slot->vectors->count : 1;
     if (!slot->file->nowait)
         return 0;
-    slot->result = (int32_t)preadv2(slot->file->fd, &iov, 1, (off_t)slot->offset, RWF_NOWAIT);
+    slot->result = (int32_t)preadv2(slot->file->fd, places, place_count, (off_t)slot->offset, RWF_NOWAIT);
     pump->held.round++;
     return slot->result >= 0 && (uint64_t)slot->result == slot->want_nbytes;
 #else

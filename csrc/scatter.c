@@ -111,16 +111,8 @@ int scatter_is_whole(const struct scatter_walk *walk, uint64_t source_nbytes)
 
 /* The target is seldom in the cache: it is the result, larger than any, and each row of a box lies elsewhere in it.
    What is missing is waited for all at once when it is asked for early; that halves the time of a copy. */
-#define CACHE_LINE_NBYTES 64
 #define ROWS_AHEAD 2
 #define ROW_AHEAD_NBYTES_MAX 4096 /* within longer rows the core itself sees what comes next */
-
-static inline void prefetch_row(const uint8_t *row, size_t nbytes)
-{
-    for (size_t at = 0; at < nbytes; at += CACHE_LINE_NBYTES)
-        __builtin_prefetch(row + at, 1);
-    __builtin_prefetch(row + nbytes - 1, 1);
-}
 
 /* Copies 'count' rows that are neither a few cache lines nor many. */
 static void copy_long_rows(const uint8_t *source, int64_t source_stride, uint8_t *target, int64_t target_stride,
@@ -128,7 +120,7 @@ static void copy_long_rows(const uint8_t *source, int64_t source_stride, uint8_t
 {
     for (int64_t row = 0; row < count; row++, source += source_stride, target += target_stride) {
         if (row + ROWS_AHEAD < count)
-            prefetch_row(target + ROWS_AHEAD * target_stride, row_nbytes);
+            scatter_prefetch_row(target + ROWS_AHEAD * target_stride, row_nbytes);
         memcpy(target, source, row_nbytes);
     }
 }
@@ -188,7 +180,7 @@ static void copy_rows(const uint8_t *source, int64_t source_stride, uint8_t *tar
 static void prefetch_rows(const uint8_t *target, int64_t target_stride, int64_t count, size_t row_nbytes)
 {
     for (int64_t row = 0; row < count; row++, target += target_stride)
-        prefetch_row(target, row_nbytes);
+        scatter_prefetch_row(target, row_nbytes);
 }
 
 void scatter_prefetch(const struct scatter_walk *walk, const uint8_t *target_start)
@@ -199,7 +191,7 @@ void scatter_prefetch(const struct scatter_walk *walk, const uint8_t *target_sta
     if (walk->row_nbytes == 0 || line_count > PREFETCH_LINES_MAX)
         return;
     if (walk->dim_count == 0) {
-        prefetch_row(target_start + walk->target_offset, walk->row_nbytes);
+        scatter_prefetch_row(target_start + walk->target_offset, walk->row_nbytes);
         return;
     }
     uint32_t last = walk->dim_count - 1;
@@ -240,7 +232,7 @@ static void join_rows(const struct planes *planes, int64_t source, int64_t sourc
     int ahead = row_nbytes > 2 * CACHE_LINE_NBYTES && row_nbytes <= ROW_AHEAD_NBYTES_MAX;
     for (int64_t row = 0; row < count; row++, source += source_stride, target += target_stride) {
         if (ahead && row + ROWS_AHEAD < count)
-            prefetch_row(target + ROWS_AHEAD * target_stride, row_nbytes);
+            scatter_prefetch_row(target + ROWS_AHEAD * target_stride, row_nbytes);
         planes_join(planes, (size_t)source / planes->count, item_count, target);
     }
 }
@@ -258,7 +250,7 @@ void scatter_join(const struct scatter_walk *walk, const struct planes *planes, 
                    walk->counts[last], walk->row_nbytes))
 }
 
-/* ----------------------------------------------------------------------------------------------------------- filling */
+/* ---------------------------------------------------------------------------------------------------------- filling */
 
 static int is_one_byte(const uint8_t *value, uint32_t itemsize)
 {

@@ -42,10 +42,21 @@ int scatter_is_whole(const struct scatter_walk *walk, uint64_t source_nbytes);
    Larger boxes are fetched row by row, by scatter_copy(). */
 void scatter_prefetch(const struct scatter_walk *walk, const uint8_t *target);
 
+/* The cache line of all processors that matter here. */
+#define CACHE_LINE_NBYTES 64
+
+/* scatter_prefetch_row() asks for the cache lines of one row that will be written to. */
+static inline void scatter_prefetch_row(const uint8_t *row, size_t nbytes)
+{
+    for (size_t at = 0; at < nbytes; at += CACHE_LINE_NBYTES)
+        __builtin_prefetch(row + at, 1);
+    __builtin_prefetch(row + nbytes - 1, 1);
+}
+
 /* scatter_copy() does the walk; the buffers must not overlap. */
 void scatter_copy(const struct scatter_walk *walk, const uint8_t *source, uint8_t *target);
 
-/* scatter_takes_planes() says whether scatter_join() can do the walk: every row of it starts and ends with an element. */
+/* scatter_takes_planes() says whether scatter_join() can do the walk: each row of it starts and ends with an item. */
 int scatter_takes_planes(const struct scatter_walk *walk);
 
 /* scatter_join() does the walk with a chunk whose elements are in planes, as many as an element has bytes. */

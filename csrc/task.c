@@ -102,12 +102,22 @@ static uint8_t *whole_place(const struct ringio_plan *plan, const struct ringio_
     return target_of(plan, task->first_projection) + walk.target_offset;
 }
 
-uint8_t *task_place(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes)
+uint8_t *task_walk(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes,
+                   struct scatter_walk *walk)
 {
     const struct ringio_chain *chain = &plan->chains[task->chain];
-    if (chain->codec_count || (chain->decoded_nbytes != RINGIO_SAME_SIZE && chain->decoded_nbytes != source_nbytes))
+    struct ringio_failure ignored;
+    if (chain->codec_count || (chain->decoded_nbytes != RINGIO_SAME_SIZE && chain->decoded_nbytes != source_nbytes) ||
+        task->projection_count != 1 || prepare(plan, task->first_projection, 0, source_nbytes, walk, &ignored))
         return NULL;
-    return whole_place(plan, task, source_nbytes);
+    return target_of(plan, task->first_projection);
+}
+
+uint8_t *task_place(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes)
+{
+    struct scatter_walk walk;
+    uint8_t *target = task_walk(plan, task, source_nbytes, &walk);
+    return target && scatter_is_whole(&walk, source_nbytes) ? target + walk.target_offset : NULL;
 }
 
 uint64_t task_scratch_nbytes(const struct ringio_plan *plan, const struct ringio_task *task)

@@ -7,6 +7,7 @@
 
 #include "codec.h"
 #include "ringio.h"
+#include "scatter.h"
 
 /* What one thread has done.  Only that thread adds; others may read at any time. */
 struct counters {
@@ -38,11 +39,16 @@ int task_check_plan(const struct ringio_plan *plan);
 /* task_check() checks the indices of 'task'.  Returns 0, or -RINGIO_BAD_PLAN with failure->got saying what. */
 int task_check(const struct ringio_plan *plan, const struct ringio_task *task, struct ringio_failure *failure);
 
-/* The next four take a task that task_check() passed. */
+/* The next five take a task that task_check() passed. */
 
 /* task_place() gives where 'source_nbytes' of a task that needs no decoding land in one piece, or NULL: then they
    cannot be read straight into the target. */
 uint8_t *task_place(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes);
+
+/* task_walk() makes the walk of a task that needs no decoding and has one box, for 'source_nbytes' of it.  Returns its
+   target, or NULL where the task is another, or reaches outside. */
+uint8_t *task_walk(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes,
+                   struct scatter_walk *walk);
 
 /* task_scratch_nbytes() says how much room task_run() wants for decoding; 0 where it decodes into the target. */
 uint64_t task_scratch_nbytes(const struct ringio_plan *plan, const struct ringio_task *task);

@@ -111,6 +111,15 @@ static uint64_t large_scratch_nbytes(const struct work *work)
     return most;
 }
 
+/* Whether each task fits into the buffer that is always there, should the whole read fail. */
+static int can_read_alone(const struct work *work)
+{
+    for (uint32_t i = 0; i < work->request->task_count; i++)
+        if (task_of(work, i)->source_nbytes > SLAB_SMALL_NBYTES)
+            return 0;
+    return work->request->nbytes <= BACKEND_PIECE_NBYTES;
+}
+
 /* Finds room for the bytes: their place in the target, nothing for those in memory, or buffers.  Returns 0, -EAGAIN
    when other requests have to finish first, or -status. */
 static int work_prepare(struct pump *pump, struct work *work, uint64_t want_nbytes)
@@ -120,12 +129,16 @@ static int work_prepare(struct pump *pump, struct work *work, uint64_t want_nbyt
     const struct ringio_task *first = task_of(work, 0);
     work->placed = 0;
     work->slot.data = NULL;
+    work->slot.vectors = NULL;
     if (request->task_count == 1 && first->source_offset == 0 &&
         (request->nbytes == want_nbytes || request->nbytes == RINGIO_TO_END) &&
         (first->source_nbytes == want_nbytes || first->source_nbytes == RINGIO_TO_END))
         work->slot.data = task_place(plan, first, want_nbytes);
     work->buffers = (struct slab_buffers){0};
-    if (work->slot.data) {
+    if (!work->slot.data && request->nbytes == want_nbytes && !work->held->file->data &&
+        can_read_alone(work) && vectors_make(&work->vectors, plan, request, pump->trash))
+        work->slot.vectors = &work->vectors;
+    if (work->slot.data || work->slot.vectors) {
         work->placed = 1;
         return 0;
     }
@@ -207,8 +220,8 @@ int work_begin(struct pump *pump, struct work *work, struct ringio_job *job, uin
     if (status)
         return 0;
     work->slot.file = work->held->file;
-    work->slot.offset = request->offset;
-    work->slot.want_nbytes = want_nbytes;
+    work->slot.offset = request->offset + (work->slot.vectors ? work->vectors.start_offset : 0);
+    work->slot.want_nbytes = work->slot.vectors ? work->vectors.nbytes : want_nbytes;
     work->slot.got_nbytes = 0;
     work->slot.bytes = work->slot.data;
     return 1;
@@ -260,7 +273,7 @@ static int source_of(const struct work *work, const struct ringio_task *task, ui
         failure->expected = request->offset + task->source_offset + nbytes;
         return -RINGIO_EOF;
     }
-    *source = (struct span){nbytes ? work->slot.bytes + task->source_offset : NULL, nbytes};
+    *source = (struct span){nbytes && work->slot.bytes ? work->slot.bytes + task->source_offset : NULL, nbytes};
     return 0;
 }
 
@@ -287,31 +300,38 @@ void work_run(struct pump *pump, struct work *work, uint64_t got_nbytes)
     }
 }
 
-/* A read of several pieces failed: each is tried alone, so that one bad sector costs one piece. */
-static void run_tasks_alone(struct pump *pump, struct work *work, int status)
+/* Reads the bytes of one task, and runs it.  Those that would have gone to several places go through the buffer that is
+   always there. */
+static int run_task_alone(struct pump *pump, struct work *work, const struct ringio_task *task,
+                          struct ringio_failure *failure)
 {
-    if (work->request->task_count == 1 || !work->slot.data || work->held->file->fd < 0) {
-        work_fail(work, status, 0, 0);
-        return;
-    }
+    const struct ringio_request *request = work->request;
+    struct span source;
+    int status = source_of(work, task, work->slot.vectors ? request->nbytes : work->slot.want_nbytes, &source, failure);
+    if (status)
+        return status;
+    uint8_t *data = work->slot.vectors ? slab_small_scratch(pump->slab) : work->slot.data + task->source_offset;
+    if (!data)
+        return -ENOMEM;
+    int64_t got = read_plainly(work->held->file, data, request->offset + task->source_offset, source.nbytes);
+    pump->held.round++;
+    if (got < 0)
+        return (int)got;
+    if ((uint64_t)got < source.nbytes || held_has_changed(&pump->held, work->held))
+        return -RINGIO_CHANGED;
+    counter_add(&pump->counters.bytes_read, (uint64_t)got);
+    source.data = data;
+    return run_task(pump, work, task, source, failure);
+}
+
+/* A read of several pieces failed: each is tried alone, so that one bad sector costs one piece. */
+static void run_tasks_alone(struct pump *pump, struct work *work)
+{
     for (uint32_t i = 0; i < work->request->task_count; i++) {
-        const struct ringio_task *task = task_of(work, i);
         struct ringio_failure failure = {0};
-        struct span source;
-        int task_status = source_of(work, task, work->slot.want_nbytes, &source, &failure);
-        if (task_status == 0) {
-            uint8_t *data = work->slot.data + task->source_offset;
-            int64_t got = read_plainly(work->held->file, data, work->slot.offset + task->source_offset, source.nbytes);
-            pump->held.round++;
-            if (got < 0)
-                task_status = (int)got;
-            else if ((uint64_t)got < source.nbytes || held_has_changed(&pump->held, work->held))
-                task_status = -RINGIO_CHANGED;
-            else
-                task_status = run_task(pump, work, task, source, &failure);
-        }
-        if (task_status)
-            fail_task(work, (uint64_t)work->request->first_task + i, task_status, &failure);
+        int status = run_task_alone(pump, work, task_of(work, i), &failure);
+        if (status)
+            fail_task(work, (uint64_t)work->request->first_task + i, status, &failure);
     }
 }
 
@@ -321,6 +341,8 @@ static void work_read_rest(struct pump *pump, struct work *work)
     struct slot *slot = &work->slot;
     uint64_t rest = slot->want_nbytes - slot->got_nbytes, position = slot->offset + slot->got_nbytes;
     int64_t more = (int64_t)rest;
+    if (slot->vectors)
+        return; /* each task is read alone then */
     if (slot->file->data && slot->data)
         memcpy(slot->data + slot->got_nbytes, slot->file->data + position, rest);
     else if (slot->file->data)
@@ -342,6 +364,8 @@ int work_complete(struct pump *pump, struct work *work)
     if (result > 0) {
         assert((uint64_t)result <= slot->want_nbytes - slot->got_nbytes);
         slot->got_nbytes += (uint64_t)result;
+        if (slot->vectors)
+            vectors_advance(slot->vectors, (uint64_t)result);
         counter_add(&pump->counters.bytes_read, (uint64_t)result);
         if (slot->got_nbytes < slot->want_nbytes) {
             counter_add(&pump->counters.retries, 1);
@@ -356,15 +380,18 @@ int work_complete(struct pump *pump, struct work *work)
         counter_add(&pump->counters.retries, 1); /* zero bytes: a plain read confirms that this is the end */
         work_read_rest(pump, work);
     }
-    if (slot->result < 0 && slot->got_nbytes < slot->want_nbytes)
-        run_tasks_alone(pump, work, slot->result);
+    int is_complete = slot->got_nbytes == slot->want_nbytes;
+    if (!is_complete && (slot->vectors || (slot->result < 0 && slot->data && work->request->task_count > 1)))
+        run_tasks_alone(pump, work);
+    else if (!is_complete && slot->result < 0)
+        work_fail(work, slot->result, 0, 0);
     else if (held_has_changed(&pump->held, work->held))
         work_fail(work, -RINGIO_CHANGED, 0, 0);
-    else if (!work->placed || slot->got_nbytes < slot->want_nbytes)
+    else if (!work->placed || !is_complete)
         work_run(pump, work, slot->got_nbytes);
     else {
-        counter_add(&pump->counters.tasks, 1);
-        counter_add(&pump->counters.projections, 1);
+        counter_add(&pump->counters.tasks, work->request->task_count);
+        counter_add(&pump->counters.projections, work->request->task_count);
         counter_add(&pump->counters.bytes_asked, slot->want_nbytes);
         counter_add(&pump->counters.bytes_decoded, slot->want_nbytes);
     }

@@ -10,6 +10,7 @@
 #include "job.h"
 #include "slab.h"
 #include "task.h"
+#include "vectors.h"
 
 /* A slot and the request that is in flight in it. */
 struct work {
@@ -20,7 +21,8 @@ struct work {
     struct held_file *held;
     struct slab_buffers buffers;
     uint32_t retries;
-    int placed; /* the bytes go straight into the target */
+    int placed; /* the bytes go straight into the target, or into several, by 'vectors' */
+    struct vectors vectors;
     struct work *next; /* in the list of idle ones */
 };
 
@@ -32,6 +34,7 @@ struct pump {
     struct memory_limit *slab_limit;
     int has_lost; /* completions that the kernel dropped */
     struct decoder *decoder;
+    uint8_t *trash; /* for vectors */
     struct counters counters;
     uint32_t queue_depth;
     struct work *works; /* queue_depth of them */

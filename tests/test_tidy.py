@@ -45,9 +45,9 @@ RINGIO_ZARR_FLOORS = [
 ]
 C_FLOORS = [
     ["ringio_api"],
-    ["ringio", "sort"],
+    ["ringio", "sort", "planes"],
     ["cffi_prelude", "plan", "scatter", "slab", "files", "codec"],
-    ["codec_private", "task", "backend", "job"],
+    ["codec_private", "task", "job"],
     [
         "codec_blosc",
         "codec_blosclz",
@@ -57,10 +57,12 @@ C_FLOORS = [
         "codec_shuffle",
         "codec_swap",
         "codec_zstd",
-        "backend_private",
         "held",
+        "vectors",
     ],
-    ["codec_blosc_header", "backend_faulty", "backend_memory", "backend_pread", "backend_uring", "work"],
+    ["codec_blosc_header", "backend"],
+    ["backend_private", "work"],
+    ["backend_faulty", "backend_memory", "backend_pread", "backend_uring"],
     ["pump"],
     ["reader"],
     ["worker", "fork"],
