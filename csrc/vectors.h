@@ -22,7 +22,7 @@ struct vectors {
     uint64_t nbytes;       /* from there up to the last one */
 };
 
-/* vectors_make() lists the places of what the tasks of 'request' want, which must be checked (task_check()).  Returns 1,
+/* vectors_make() lists the places of what the tasks of a request want; task_check() must have passed them.  Returns 1,
    or 0 where that cannot be done, or would not pay: tasks that decode, that have several boxes, that want bytes in
    another order than the file's, rows that are too short, or too many of them.  'trash' has VECTORS_TRASH_NBYTES. */
 int vectors_make(struct vectors *vectors, const struct ringio_plan *plan, const struct ringio_request *request,
