@@ -5,7 +5,7 @@
 #include "task.h"
 
 /* Each row costs the kernel some 20 ns, and as much again for the gap behind it; below this a copy by ourselves is as
-   fast.  Measured: docs/decisions/0005-vectored-reads.md. */
+   fast.  Measured: docs/decisions/0005-places-of-bytes.md. */
 #define ROW_NBYTES_MIN 512
 
 /* The kernel copies faster to what is in the cache; within longer rows the core sees by itself what comes next. */
