@@ -1,6 +1,6 @@
 #include "planes.h"
 
-/* Loops that the compiler makes vector instructions of, since interleaving is a pattern that it knows: as fast as
+/* Loops that gcc makes vector instructions of, since interleaving is a pattern that it knows: as fast as
    c-blosc2's own.  'restrict' is true, and without it nothing could be read ahead of a write. */
 
 static void join_2(const uint8_t *restrict a, const uint8_t *restrict b, uint8_t *restrict target, size_t item_count)
