@@ -262,9 +262,9 @@ static int open_and_insert(struct file_cache *cache, const char *path, uint64_t 
     return 0;
 }
 
-int file_get(struct file_cache *cache, const char *path, const struct ringio_identity *expected, struct file **result)
+/* The open file of this path, pinned, or NULL. */
+static struct file *pin_open(struct file_cache *cache, const char *path, uint64_t hash)
 {
-    uint64_t hash = hash_path(path);
     pthread_mutex_lock(&cache->mutex);
     struct file *file = cache_find(cache, path, hash);
     if (file) {
@@ -273,6 +273,13 @@ int file_get(struct file_cache *cache, const char *path, const struct ringio_ide
         lru_push(cache, file);
     }
     pthread_mutex_unlock(&cache->mutex);
+    return file;
+}
+
+int file_get(struct file_cache *cache, const char *path, const struct ringio_identity *expected, struct file **result)
+{
+    uint64_t hash = hash_path(path);
+    struct file *file = pin_open(cache, path, hash);
     if (file) {
         struct ringio_identity now;
         if (expected) {
@@ -293,6 +300,27 @@ int file_get(struct file_cache *cache, const char *path, const struct ringio_ide
         status = -RINGIO_CHANGED;
     }
     return status;
+}
+
+int file_get_known(struct file_cache *cache, const char *path, const struct ringio_identity *expected,
+                   struct file **result)
+{
+    struct file *file = pin_open(cache, path, hash_path(path));
+    if (file && (!expected || identity_equal(&file->identity, expected))) {
+        *result = file;
+        return 0;
+    }
+    if (file)
+        file_put(cache, file);
+    return file_get(cache, path, expected, result);
+}
+
+int file_is_elsewhere(struct file_cache *cache, const struct file *file)
+{
+    struct ringio_identity now;
+    identity_of_path(file->path, &now);
+    count_up(&cache->stat_calls);
+    return now.status || !identity_equal(&file->identity, &now);
 }
 
 void file_put(struct file_cache *cache, struct file *file)

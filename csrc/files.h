@@ -51,6 +51,15 @@ void file_cache_forget_pins(struct file_cache *cache);
    -RINGIO_NOT_REGULAR, or -RINGIO_CHANGED.  Thread-safe. */
 int file_get(struct file_cache *cache, const char *path, const struct ringio_identity *expected, struct file **file);
 
+/* file_get_known() does the same, but takes an open file as it finds it: no system call looks whether 'path' still leads
+   there, and file_is_elsewhere() has to be asked behind the read.  That is as safe, and one call less. */
+int file_get_known(struct file_cache *cache, const char *path, const struct ringio_identity *expected,
+                   struct file **file);
+
+/* file_is_elsewhere() says whether the path of a file leads to another one by now, or to the same one after it was
+   written to.  Where it does not, all bytes that were read before the call are those of the identity. */
+int file_is_elsewhere(struct file_cache *cache, const struct file *file);
+
 /* file_has_changed() says whether the open file was written to since: asked after a read, it says whether the bytes are
    those of the identity.  Every write(2) and truncation sets the modification time before it changes a byte, but clocks
    are coarse: before Linux 6.13 two writes within one tick (1 to 10 ms) look like one. */

@@ -43,6 +43,7 @@ void held_forget(struct held_files *held)
 static int open_file(struct held_files *held, struct held_file *place, struct ringio_job *job, uint32_t index)
 {
     const struct ringio_file *record = &job->plan.files[index];
+    place->looked_up_late = 0;
     if (record->data) {
         place->in_memory = (struct file){.fd = -1, .data = (const uint8_t *)(uintptr_t)record->data};
         place->in_memory.identity.nbytes = record->nbytes;
@@ -51,8 +52,10 @@ static int open_file(struct held_files *held, struct held_file *place, struct ri
     }
     struct ringio_identity room;
     const struct ringio_identity *expected = job_expects(job, index, &room);
+    const char *path = job->plan.paths + record->path_offset;
     struct file *file;
-    int status = file_get(held->cache, job->plan.paths + record->path_offset, expected, &file);
+    int status = job->looks_up_late ? file_get_known(held->cache, path, expected, &file)
+                                    : file_get(held->cache, path, expected, &file);
     if (status)
         return status;
     if (!expected && job_saw(job, index, &file->identity)) {
@@ -60,6 +63,7 @@ static int open_file(struct held_files *held, struct held_file *place, struct ri
         return -RINGIO_CHANGED;
     }
     place->file = file;
+    place->looked_up_late = job->looks_up_late;
     return 0;
 }
 
@@ -88,7 +92,8 @@ int held_has_changed(struct held_files *held, struct held_file *file)
 {
     if (file->checked_round != held->round) {
         file->checked_round = held->round;
-        file->has_changed = file_has_changed(file->file);
+        file->has_changed = file->looked_up_late ? file_is_elsewhere(held->cache, file->file)
+                                                 : file_has_changed(file->file);
     }
     return file->has_changed;
 }

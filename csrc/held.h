@@ -11,6 +11,7 @@
 struct held_file {
     struct file *file;
     uint32_t users;
+    int looked_up_late; /* what is asked behind a read is whether its path still leads to it */
     struct file in_memory;  /* where 'file' points for bytes that the plan brought along */
     uint64_t checked_round; /* the round in which 'has_changed' was found out */
     int has_changed;
@@ -41,7 +42,7 @@ void held_put(struct held_files *held, struct held_file *file);
 void held_forget(struct held_files *held);
 
 /* held_has_changed() says whether a file was written to since it was opened: then what was read of it may be of two
-   versions.  All reads that came back in one round share one fstat(2). */
+   versions.  All reads that came back in one round share one fstat(2), or stat(2) for a job that looks up late. */
 int held_has_changed(struct held_files *held, struct held_file *file);
 
 #endif

@@ -21,37 +21,47 @@ static int serves_twice(const struct ringio_plan *plan)
     return 0;
 }
 
-struct ringio_job *job_new(struct ringio_reader *reader, uint64_t process, const struct ringio_plan *plan)
+void job_init(struct ringio_job *job, struct ringio_reader *reader, uint64_t process, const struct ringio_plan *plan)
 {
-    struct ringio_job *job = aligned_alloc(_Alignof(struct ringio_job), sizeof *job);
-    if (!job)
-        return NULL;
     memset(job, 0, sizeof *job);
     job->reader = reader;
     job->process = process;
     job->plan = *plan;
-    if (serves_twice(plan)) {
-        job->seen = calloc(plan->file_count, sizeof *job->seen);
-        if (!job->seen) {
-            free(job);
-            return NULL;
-        }
-    }
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&job->finished, &attributes);
     pthread_condattr_destroy(&attributes);
     pthread_mutex_init(&job->failures_mutex, NULL);
-    return job;
 }
 
-void job_free(struct ringio_job *job)
+void job_destroy(struct ringio_job *job)
 {
     pthread_cond_destroy(&job->finished);
     pthread_mutex_destroy(&job->failures_mutex);
     free(job->failures);
     free(job->seen);
+}
+
+struct ringio_job *job_new(struct ringio_reader *reader, uint64_t process, const struct ringio_plan *plan)
+{
+    struct ringio_job *job = aligned_alloc(_Alignof(struct ringio_job), sizeof *job);
+    if (!job)
+        return NULL;
+    job_init(job, reader, process, plan);
+    if (serves_twice(plan)) {
+        job->seen = calloc(plan->file_count, sizeof *job->seen);
+        if (!job->seen) {
+            job_free(job);
+            return NULL;
+        }
+    }
+    return job;
+}
+
+void job_free(struct ringio_job *job)
+{
+    job_destroy(job);
     free(job);
 }
 

@@ -20,6 +20,7 @@ struct ringio_job {
     uint64_t process; /* of the reader when the job began: a child after fork() does not run its parent's jobs */
     struct ringio_plan plan;
     struct seen_file *seen; /* per file; NULL where no file serves two requests */
+    int looks_up_late;      /* files are looked up behind the read and not before it: file_get_known() */
 
     _Alignas(64) _Atomic uint64_t cursor; /* the next request to be claimed; request_count and more: none is left */
     _Alignas(64) _Atomic uint64_t done_count; /* requests that are done */
@@ -38,7 +39,12 @@ struct ringio_job {
     int failures_lost; /* there was no memory to note one */
 };
 
-/* job_new() copies 'plan' (not what it points to).  NULL: out of memory. */
+/* job_init() makes a job of a plan with one request, in memory of the caller's; 'plan' is copied, not what it points
+   to. */
+void job_init(struct ringio_job *job, struct ringio_reader *reader, uint64_t process, const struct ringio_plan *plan);
+void job_destroy(struct ringio_job *job);
+
+/* job_new() makes one of any plan.  NULL: out of memory. */
 struct ringio_job *job_new(struct ringio_reader *reader, uint64_t process, const struct ringio_plan *plan);
 void job_free(struct ringio_job *job);
 

@@ -237,6 +237,15 @@ static int read_cached(struct pump *pump, struct work *work)
 #endif
 }
 
+/* An empty file, or the end of one: that it is still so is only certain where it was looked up before. */
+static void run_without_bytes(struct pump *pump, struct work *work)
+{
+    if (work->job->looks_up_late && held_has_changed(&pump->held, work->held))
+        work_fail(work, -RINGIO_CHANGED, 0, 0);
+    else
+        work_run(pump, work, 0);
+}
+
 int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_max)
 {
     int finished = 1;
@@ -249,7 +258,7 @@ int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_m
         if (!waits && status == 1 && work->slot.file->data)
             run_in_memory(pump, work);
         else if (!waits && status == 1 && work->slot.want_nbytes == 0)
-            work_run(pump, work, 0);
+            run_without_bytes(pump, work);
         else if (!waits && status == 1 && read_cached(pump, work))
             work_complete(pump, work);
         else

@@ -237,8 +237,7 @@ static struct pump *inline_pump_take(struct ringio_reader *reader, uint32_t *pla
     return pump;
 }
 
-/* Returns 1 when the caller did the whole job itself. */
-static int run_on_caller(struct ringio_reader *reader, struct ringio_job *job)
+int reader_run_here(struct ringio_reader *reader, struct ringio_job *job)
 {
     uint32_t place;
     if (!is_tiny(reader, &job->plan))
@@ -287,7 +286,7 @@ int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan,
     struct ringio_job *job = job_new(reader, reader->process, plan);
     if (!job)
         return -ENOMEM;
-    if (plan->request_count == 0 || run_on_caller(reader, job)) {
+    if (plan->request_count == 0 || reader_run_here(reader, job)) {
         job->done = 1;
         *started = job;
         return 1;

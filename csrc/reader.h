@@ -44,6 +44,10 @@ struct ringio_reader {
 /* reader_next_job() is called with the mutex held: the job whose turn it is, attached, or NULL. */
 struct ringio_job *reader_next_job(struct ringio_reader *reader);
 
+/* reader_run_here() runs a job that is small enough on the calling thread, as far as that takes no waiting.  Returns 1
+   when all of it is done. */
+int reader_run_here(struct ringio_reader *reader, struct ringio_job *job);
+
 /* reader_leave_job() takes the mutex and detaches the calling thread from 'job'. */
 void reader_leave_job(struct ringio_reader *reader, struct ringio_job *job);
 

@@ -280,24 +280,31 @@ def test_interrupted_reads(arrays: dict[str, tuple[Path, np.ndarray[Any, Any]]],
 
 def test_a_chunk_read_checks_what_it_is_given(make_file: Callable[..., tuple[str, bytes]]) -> None:
     chain = ringio.codecs.chain(["bytes"]).compile((4,), np.dtype("<i2"))
-    with pytest.raises(ValueError, match="dimensions"):
-        planning.ChunkRead(chain, 33, 2)
+    grid = planning.Grid((4,), (2,), [(1,)], [(1,)])
     with pytest.raises(ValueError, match="fill value"):
-        planning.ChunkRead(chain, 1, 2, b"1")
-    read = planning.ChunkRead(chain, 1, 2)
-    with pytest.raises(ValueError, match="NUL"):
-        read.set_file("a\0b")
+        planning.ChunkRead(grid, chain, 2, b"1")
+    read = planning.ChunkRead(grid, chain, 2)
+    with pytest.raises(ValueError, match="dimensions"):
+        read.find((1, 2), (1, 2), (1, 1))
+    assert read.find((3,), (2,), (1,)) == -1
+    assert read.find((1,), (2**62,), (2**62,)) == -1
+    assert read.find((5,), (2,), (2,)) == 1
     path, data = make_file(20)
+    name = os.fsencode(path)
+    identity = planning.stat([path]).tobytes()
     out = np.zeros(2, "<i2")
-    assert len(read.look_up(path)[0]) == planning.IDENTITY.itemsize
-    read.set_bytes(10, 8)
-    read.set_box((2,), (4,), 2)
     with ringio.Reader(workers=1) as reader:
-        read.set_target(out, (-2,), 2)
-        assert reader.execute_chunk(read)
+        with pytest.raises(ValueError, match="NUL"):
+            reader.execute_chunk(read, b"a\0b", None, 0, 8, 0, out)
+        read.set_walk((2,), (4,), (-2,), 2)
+        assert reader.execute_chunk(read, name, identity, 10, 8, read.inside, out)
         assert out.tolist() == np.frombuffer(data[10:18], "<i2")[3:0:-2].tolist()
-        read.set_target(out, (4,), 0)  # beyond its end
-        assert not reader.execute_chunk(read)
+        assert not reader.execute_chunk(read, name, identity, planning.MISSING, 0, 0, out)  # there is no fill value
+        read.set_walk((2,), (4,), (4,), 0)  # beyond its end
+        assert not reader.execute_chunk(read, name, identity, 10, 8, read.inside, out)
+        read.set_walk((2,), (4,), (2,), 0)
+        assert reader.execute_chunk(read, name, identity, 10, 8, read.inside, out)
         os.utime(path, ns=(1, 1))
-        read.set_target(out, (2,), 0)
-        assert not reader.execute_chunk(read)
+        assert not reader.execute_chunk(read, name, identity, 10, 8, read.inside, out)
+        assert not reader.execute_chunk(read, name, identity, planning.MISSING, 0, 0, out)
+        assert not reader.execute_chunk(read, name, None, 10, 8, read.inside, out)  # the open file is another one

@@ -27,6 +27,9 @@ class Grid:
             the last level is all ones.
         id_strides: for each level, what a step along each dimension adds to the id.
 
+    Attributes:
+        struct: ``struct ringio_grid *``.
+
     Raises:
         ValueError: sequences of different lengths, more than 32 dimensions or 4 levels, numbers out of range.
 
@@ -38,7 +41,7 @@ class Grid:
     (array([0, 1, 4, 5], dtype=uint64), array([1, 1]))
     """
 
-    __slots__ = ("chunk_shape", "chunk_strides", "level_factors", "id_strides", "_grid")
+    __slots__ = ("chunk_shape", "chunk_strides", "level_factors", "id_strides", "struct")
 
     def __init__(
         self,
@@ -64,7 +67,7 @@ class Grid:
                 grid.id_strides[row] = self.id_strides[level]
         except OverflowError as error:
             raise ValueError(f"the grid has a number that does not fit into 64 bits: {error}") from error
-        self._grid = grid
+        self.struct = grid
 
     def _check(self) -> None:
         dim_count, level_count = len(self.chunk_shape), len(self.level_factors)
@@ -122,7 +125,7 @@ class Grid:
         boxes.steps_row_stride = dim_count if len(steps) == count else 0
         boxes.target_offsets = i64_pointer(targets)
         boxes.layouts = ffi.NULL if chosen is None else u64_pointer(chosen)
-        pair_count = lib.ringio_plan_count(self._grid, boxes)
+        pair_count = lib.ringio_plan_count(self.struct, boxes)
         if pair_count < 0:
             raise MemoryError("more than 2**63 pairs of boxes and chunks")
         projections = np.empty(pair_count, PROJECTION)
@@ -133,7 +136,7 @@ class Grid:
             pair_count,
             (self, starts, counts, steps, targets, chosen),
             lib.ringio_plan_intersect,
-            self._grid,
+            self.struct,
             boxes,
             record_pointer("struct ringio_layout[]", layouts),
             pair_count,

@@ -102,11 +102,11 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.uint8) -> NDArray[An
     >>> empty((2, 3), "<i2").shape
     (2, 3)
     """
-    item = np.dtype(dtype)
+    item = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
     if item.hasobject:
         raise TypeError(f"{item} holds Python objects, for which this memory is not made")
     # As Python's own integers: the product of numpy's may overflow.
-    lengths = tuple(map(index, shape)) if isinstance(shape, Sequence) else (index(shape),)
+    lengths = tuple(map(index, shape)) if isinstance(shape, (tuple, Sequence)) else (index(shape),)
     nbytes = math.prod(lengths) * item.itemsize
     if nbytes < SMALLEST_NBYTES or min(lengths, default=0) < 0 or nbytes >= 1 << 62:
         return np.empty(lengths, item)  # numpy has the words for what is wrong with a shape

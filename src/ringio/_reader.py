@@ -8,7 +8,9 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
+
+from numpy.typing import NDArray
 
 from . import _batch, _execute
 from ._buffers import Buffers
@@ -23,9 +25,11 @@ from ._progress import Progress, Watcher, check_progress
 from ._ranges import Ranges, RangeTuple, as_ranges
 from ._single import ChunkRead
 from ._statistics import Statistics
-from ._targets import flat_bytes
+from ._targets import flat_bytes, writable_span
 
 OnError: TypeAlias = Literal["raise", "return"]
+
+_NULL: Final = ffi.NULL
 
 
 class Reader:
@@ -227,11 +231,32 @@ class Reader:
             raise error
         return out
 
-    def execute_chunk(self, read: ChunkRead) -> bool:
+    def execute_chunk(
+        self,
+        read: ChunkRead,
+        path: bytes,
+        identity: bytes | None,
+        offset: int,
+        nbytes: int,
+        source_offset: int,
+        target: NDArray[Any],
+        *,
+        here: bool = False,
+    ) -> bool:
         """Fetch, decode and place one box of one chunk, with the least work around it.
 
+        What is in the page cache is read by the calling thread.
+
         Args:
-            read: what to do, all of it set (:class:`ringio.planning.ChunkRead`).
+            read: has the chunk's grid and codecs, and how the box is walked (:class:`ringio.planning.ChunkRead`).
+            path: of the file.
+            identity: what the file must be, as the bytes of a ``planning.IDENTITY``; None: whatever is there.
+            offset: where in the file the encoded chunk starts; ``planning.MISSING``: there is none, and the box is full
+                of the fill value.
+            nbytes: of the encoded chunk; ``planning.TO_END``: what the file has.
+            source_offset: bytes from the start of the decoded chunk to the box.
+            target: writable, without Python objects, with any strides.
+            here: do nothing where that takes waiting.
 
         Returns:
             Whether all went well.
@@ -239,14 +264,32 @@ class Reader:
         Raises:
             RingioError, OSError, MemoryError: it could not be started. ``read`` must not be used again after this or
                 any other exception.
+            ValueError: a NUL in the path.
         """
+        if b"\0" in path:
+            raise ValueError(f"path {path!r} has a NUL in it")
+        memory, target_nbytes = writable_span(target)
+        handle = self._handle
         user = object()
         try:
-            failures = _execute.run(self._handle.use(user), read.struct, read)
+            reader = handle.use(user)
+            # A call of C is not torn apart by a signal, and what it uses it has done with when it returns.
+            done: int = lib.ringio_chunk_read(
+                reader,
+                read.struct,
+                path,
+                _NULL if identity is None else identity,
+                offset,
+                nbytes,
+                source_offset,
+                memory,
+                target_nbytes,
+            )
+            if done == 0 and not here:
+                return not _execute.run(reader, read.plan, (read, path, target, memory))
+            return done > 0
         finally:
-            self._handle.users.discard(user)
-        read.release()
-        return not failures
+            handle.users.discard(user)
 
     def _run(self, bound: BoundPlan, progress: Progress) -> list[TaskFailure]:
         wanted = check_progress(progress)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._core import ffi
 
 
 def writable_array(out: object) -> NDArray[Any]:
@@ -53,6 +56,19 @@ def flat_bytes(out: object, nbytes: int) -> NDArray[np.uint8]:
     if not array.flags.c_contiguous:
         raise ValueError("out is not contiguous (C order): ranges are written to it back to back")
     return array.reshape(-1).view(np.uint8)
+
+
+def writable_span(array: NDArray[Any]) -> tuple[Any, int]:
+    """The same bytes as :func:`byte_span` says, as a ``uint8_t *`` for the C core, and how many they are.
+
+    The pointer keeps the array where it is and alive, but for dtypes that have no buffer (dates).
+    """
+    if array.flags.c_contiguous:
+        # An eighth of the time that __array_interface__ takes.
+        with suppress(ValueError, BufferError):
+            return ffi.from_buffer("uint8_t[]", array, require_writable=True), array.nbytes
+    low, nbytes, _ = byte_span(array)
+    return ffi.cast("uint8_t *", low), nbytes
 
 
 def byte_span(array: NDArray[Any]) -> tuple[int, int, int]:

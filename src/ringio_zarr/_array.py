@@ -17,7 +17,8 @@ from ._metadata import ArrayMetadata
 from ._node import Node, Options
 from ._planner import Planner, Progress
 from ._result import check_out
-from ._selection import Box, normalise_basic, normalise_crop_shape, normalise_crops
+from ._selection import Box, few_crops, normalise_basic, normalise_crop_shape, normalise_crops
+from ._single import FEW_CHUNKS
 from ._store import LocalStore
 
 
@@ -217,13 +218,18 @@ class Array(Node):
             TypeError, ValueError: ``starts``, ``shape`` or ``out`` are not as they should be.
             ringio.DecodeError, OSError: a chunk cannot be read; the message names array, chunk, file and offset.
         """
-        crop_shape = normalise_crop_shape(shape, self.ndim)
-        rows = normalise_crops(starts, crop_shape, self._shape, self._location)
+        crop_shape = normalise_crop_shape(shape, len(self._shape))
+        few = few_crops(starts, crop_shape, self._shape, FEW_CHUNKS) if not progress else None
+        rows = normalise_crops(starts, crop_shape, self._shape, self._location) if few is None else few
         count = len(rows)
         if out is None:
             result: npt.NDArray[Any] = empty((count, *crop_shape), self.dtype)
         else:
             result = check_out(out, (count, *crop_shape), self.dtype)
+        if few is not None:
+            if self._planner.read_few_crops(few, result, self._options.get_reader(), is_new=out is None):
+                return result if out is None else out
+            rows = normalise_crops(starts, crop_shape, self._shape, self._location)
         if result.size:
             boxes = self._planner.crops(rows, crop_shape, result)
             self._planner.read(boxes, result, self._options.get_reader(), progress)
@@ -242,7 +248,7 @@ class Array(Node):
     def _read_box(self, box: Box, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         result: npt.NDArray[Any] = empty(box.shape, self.dtype) if out is None else out
         if 0 not in box.counts:
-            self._planner.read_box(box, result, self._options.get_reader())
+            self._planner.read_box(box, result, self._options.get_reader(), is_new=out is None)
         return result
 
 

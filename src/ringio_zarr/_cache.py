@@ -77,6 +77,14 @@ class ShardIndexCache:
     def __len__(self) -> int:
         return len(self._indexes)
 
+    def get(self, key: IndexKey) -> ShardIndex | None:
+        """The index of a shard, whatever state of the file it was read from; None where it is not here."""
+        with self._lock:
+            index = self._indexes.get(key)
+            if index is not None:
+                self._indexes.move_to_end(key)
+        return index
+
     def get_many(self, wanted: Iterable[tuple[IndexKey, bytes]]) -> list[ShardIndex | None]:
         """The indexes of some shards; None where it is not here, or was read from another state of the file.
 

@@ -29,7 +29,7 @@ class ChunkKeyEncoding:
     name: Literal["default", "v2"]
     separator: Literal["/", "."]
 
-    def encode(self, coordinates: Sequence[int]) -> str:
+    def encode(self, coordinates: Sequence[int | str]) -> str:
         """The key of one chunk.
 
         >>> ChunkKeyEncoding("default", "/").encode((1, 2)), ChunkKeyEncoding("v2", ".").encode((1, 2))
@@ -38,6 +38,14 @@ class ChunkKeyEncoding:
         if self.name == "default":
             return self.separator.join(("c", *map(str, coordinates)))
         return self.separator.join(map(str, coordinates)) or "0"
+
+    def pattern(self, dim_count: int) -> str:
+        """The key of every chunk, with ``%d`` in the place of each coordinate.
+
+        >>> ChunkKeyEncoding("default", "/").pattern(2), ChunkKeyEncoding("v2", ".").pattern(0)
+        ('c/%d/%d', '0')
+        """
+        return self.encode(("%d",) * dim_count)
 
     def encode_many(self, coordinates: npt.NDArray[np.integer[Any]]) -> list[str]:
         """The keys of many chunks, at about 100 ns each.

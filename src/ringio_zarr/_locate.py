@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from math import prod
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import Reader, planning
 
-from ._cache import ShardIndexCache
+from ._cache import IndexKey, ShardIndexCache
 from ._chain import Pipeline
 from ._sharding import U64, IndexReader, Lookup, Shards
 from ._store import ChunkFiles
@@ -53,6 +53,11 @@ class Located(NamedTuple):
         return self.identities is not None and planning.stat(self.paths).tobytes() != self.identities.tobytes()
 
 
+# A path, what the file there must be (the bytes of an IDENTITY) or None, offset, nbytes: as ``Reader.execute_chunk`` has
+# them.
+Place: TypeAlias = tuple[bytes, bytes | None, int, int]
+
+
 class Locator(Protocol):
     """Finds the chunks of one array; where that needs reading, ``reader`` does it."""
 
@@ -60,8 +65,12 @@ class Locator(Protocol):
         """Where the chunks with these ids lie; ids ascend."""
         ...
 
-    def find(self, chunk_id: int, read: planning.ChunkRead) -> bool:
-        """Set the file and the bytes of one chunk, where that takes no reading; else False, and ``locate`` is due."""
+    def find(self, chunk_id: int, read: planning.ChunkRead) -> Place | None:
+        """Where a chunk that ``read`` has found lies, as far as that is known; else None, and ``locate`` is due."""
+        ...
+
+    def forget(self, chunk_id: int) -> None:
+        """What ``find`` said of a chunk was wrong, or may have been."""
         ...
 
 
@@ -89,11 +98,13 @@ class FilePerChunk:
             identities=None,
         )
 
-    def find(self, chunk_id: int, read: planning.ChunkRead) -> bool:
-        """Set the file and the bytes of one chunk."""
-        read.set_file(self._files.path(chunk_id))
-        read.set_bytes(0, planning.TO_END)
-        return True
+    def find(self, chunk_id: int, read: planning.ChunkRead) -> Place | None:
+        """Where a chunk that ``read`` has found lies."""
+        del chunk_id
+        return self._files.encoded_path(read.outer), None, 0, planning.TO_END
+
+    def forget(self, chunk_id: int) -> None:
+        """Nothing is kept."""
 
 
 class ShardLocator:
@@ -106,7 +117,7 @@ class ShardLocator:
         describe: names an innermost chunk by its id, for messages.
     """
 
-    __slots__ = ("_describe", "_levels", "_path")
+    __slots__ = ("_describe", "_known", "_levels", "_path")
 
     def __init__(
         self, files: ChunkFiles, pipeline: Pipeline, cache: ShardIndexCache, describe: Callable[[int], str]
@@ -114,6 +125,8 @@ class ShardLocator:
         counts = [level.entry_count for level in pipeline.levels]
         # The same shards are wanted again and again, and a key costs a microsecond.
         self._path = lru_cache(_KEPT_PATHS)(files.path)
+        # Of shards, by number: the path, and what the index was found by last.
+        self._known: dict[int, tuple[bytes, IndexKey]] = {}
         self._describe = describe
         self._levels = [
             IndexReader(level, prod(counts[depth:]), prod(counts[depth + 1 :]), cache, describe)
@@ -146,13 +159,33 @@ class ShardLocator:
             identities=lookup.identities,
         )
 
-    def find(self, chunk_id: int, read: planning.ChunkRead) -> bool:
-        """Set the file and the bytes of one chunk; False unless the one index that it takes is in the cache."""
-        if len(self._levels) > 1:
-            return False
+    def find(self, chunk_id: int, read: planning.ChunkRead) -> Place | None:
+        """Where a chunk that ``read`` has found lies; None unless the one index that it takes is in the cache."""
         level = self._levels[0]
         number, entry = divmod(chunk_id, level.ids_per_shard)
-        return level.find(self._path(number), entry, read)
+        known = self._known.get(number)
+        if known is None and len(self._levels) == 1:
+            known = self._look_up(number)
+        if known is None:
+            return None
+        path, key = known
+        return level.find(path, key, entry)
+
+    def forget(self, chunk_id: int) -> None:
+        """The shard of this chunk is another one now, or may be."""
+        self._known.pop(chunk_id // self._levels[0].ids_per_shard, None)
+
+    def _look_up(self, number: int) -> tuple[bytes, IndexKey] | None:
+        """The path of a shard, and what its index has to be found by."""
+        path = self._path(number)
+        try:
+            nbytes = os.stat(path).st_size
+        except OSError:
+            return None  # locate() will say why, or that all its chunks are missing
+        if len(self._known) >= _KEPT_PATHS:
+            self._known.clear()
+        known = self._known[number] = os.fsencode(path), self._levels[0].key(path, nbytes)
+        return known
 
     def _outermost(self, lookup: Lookup, firsts: U64) -> Shards:
         """The files as shards. What is there but is no file, or may not be looked at, is noted as bad."""

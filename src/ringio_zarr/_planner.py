@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from math import prod
-from operator import mul
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,6 +18,7 @@ from ._locate import FilePerChunk, Located, Locator, ShardLocator
 from ._metadata import ArrayMetadata
 from ._result import first_offset
 from ._selection import Box
+from ._single import ChunkReads, source_strides
 from ._store import ChunkFiles
 
 Progress: TypeAlias = bool | Callable[[int, int], object] | None
@@ -27,8 +26,6 @@ Progress: TypeAlias = bool | Callable[[int, int], object] | None
 # A batch is begun once more when a shard was replaced while it ran. Who rewrites shards all the time gets the error:
 # there is no state of the array that could be read.
 _ATTEMPTS: Final = 2
-_IDLE_MAX: Final = 8  # more threads than that read one array at a time but rarely
-_ONE_PROJECTION: Final = np.array([0, 1], np.uint64)
 
 
 class Boxes(NamedTuple):
@@ -61,7 +58,7 @@ class ChunkNumbers:
         pipeline: of the same array.
     """
 
-    __slots__ = ("_levels", "_outer_levels", "grid", "outer_shape")
+    __slots__ = ("_levels", "grid", "outer_shape")
 
     def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline) -> None:
         counts = [level.entry_count for level in pipeline.levels]
@@ -75,32 +72,7 @@ class ChunkNumbers:
         ]
         self.grid = planning.Grid(pipeline.chunk_shape, pipeline.chunk_strides, factors, id_strides)
         grid_shapes = [self.outer_shape, *(level.grid_shape for level in pipeline.levels)]
-        self._outer_levels = list(zip(factors[:-1], id_strides[:-1], strict=True))
         self._levels = list(zip(grid_shapes, id_strides, strict=True))  # the way back from an id
-
-    def chunk_of(self, box: Box) -> tuple[int, int] | None:
-        """The id of the chunk that holds all of a box, and the place of its first element there, in bytes.
-
-        None where there is more than one such chunk, and the grid has to cut the box.
-        """
-        grid = self.grid
-        inside = 0
-        coordinates = []
-        for start, count, step, length, stride in zip(
-            box.starts, box.counts, box.steps, grid.chunk_shape, grid.chunk_strides, strict=True
-        ):
-            coordinate = start // length
-            if (start + (count - 1) * step) // length != coordinate:
-                return None
-            coordinates.append(coordinate)
-            inside += (start - coordinate * length) * stride
-        chunk_id = 0
-        for factors, strides in self._outer_levels:
-            for dimension, factor in enumerate(factors):
-                outer, coordinates[dimension] = divmod(coordinates[dimension], factor)
-                chunk_id += outer * strides[dimension]
-        # Of the last level each chunk is one innermost chunk.
-        return chunk_id + sum(map(mul, coordinates, grid.id_strides[-1])), inside
 
     def coordinates(self, chunk_id: int) -> tuple[int, ...]:
         """Where in the grid of innermost chunks a chunk is."""
@@ -125,12 +97,11 @@ class Planner:
         "_chains",
         "_directory",
         "_fill_data",
-        "_idle",
         "_itemsize",
         "_kept_layout",
         "_locator",
         "_numbers",
-        "_source_strides",
+        "_singles",
     )
 
     def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline, directory: str, cache: ShardIndexCache) -> None:
@@ -142,11 +113,9 @@ class Planner:
         self._locator: Locator = (
             ShardLocator(files, pipeline, cache, self._describe) if pipeline.levels else FilePerChunk(files)
         )
-        self._source_strides = pipeline.chunk_strides
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout: tuple[object, npt.NDArray[np.void]] | None = None
-        # A deque needs no lock. What a read that was interrupted has does not come back here.
-        self._idle: deque[planning.ChunkRead] = deque(maxlen=_IDLE_MAX)
+        self._singles = ChunkReads(metadata, pipeline, self._numbers.grid, self._locator)
 
     def crops(self, starts: npt.NDArray[np.int64], crop_shape: Sequence[int], target: npt.NDArray[Any]) -> Boxes:
         """Boxes of one shape that follow each other along the first dimension of a target."""
@@ -187,7 +156,7 @@ class Planner:
         if kept is not None and kept[0] == (target_strides, steps):
             return kept[1]
         layout = planning.layout(
-            source_strides=self._strides_of(steps),
+            source_strides=source_strides(self._numbers.grid, steps),
             target_strides=target_strides,
             itemsize=self._itemsize,
             fill_offset=0,
@@ -195,49 +164,25 @@ class Planner:
         self._kept_layout = ((target_strides, steps), layout)
         return layout
 
-    def _strides_of(self, steps: tuple[int, ...]) -> Sequence[int]:
-        """Bytes in a decoded chunk from one element of a box to the next."""
-        if steps.count(1) == len(steps):
-            return self._source_strides
-        # With a step as long as a chunk there is one element in each, and no next one; the product might overflow.
-        return [
-            stride * step if step < length else 0
-            for stride, step, length in zip(self._source_strides, steps, self._numbers.grid.chunk_shape, strict=True)
-        ]
+    def read_box(self, box: Box, target: npt.NDArray[Any], reader: Reader, *, is_new: bool = False) -> None:
+        """Read one box that is not empty, as ``read`` does.
 
-    def read_box(self, box: Box, target: npt.NDArray[Any], reader: Reader) -> None:
-        """Read one box that is not empty, as ``read`` does."""
-        place = self._numbers.chunk_of(box)
-        if place is None:
+        Args:
+            box: inside the array.
+            target: where it goes.
+            reader: does it.
+            is_new: the target is a new array in C order, with the shape of the box.
+        """
+        if not self._singles.read(box, target, reader, is_new=is_new):
             self.read(self.boxes([box], [target]), target, reader)
-            return
-        # Most small boxes lie in one chunk: to make a plan for each would take longer than to read and decode it.
-        chunk_id, inside = place
-        if self._read_single(box, chunk_id, inside, target, reader):
-            return
-        layout, offset = self._place(box, target)
-        found = planning.Intersection(
-            chunk_ids=np.array([chunk_id], np.uint64),
-            first_projections=_ONE_PROJECTION,
-            projections=np.array([(inside, offset, 0)], planning.PROJECTION),
-            counts=np.array([box.counts], np.int64),
-        )
-        self._read(found, layout, target, reader, None)
 
-    def _read_single(self, box: Box, chunk_id: int, inside: int, target: npt.NDArray[Any], reader: Reader) -> bool:
-        """Read a box of one chunk; False where that takes a plan, because of what is to be done or to be said."""
-        try:
-            read = self._idle.pop()
-        except IndexError:
-            read = planning.ChunkRead(self._chains[0], len(box.counts), self._itemsize, self._fill_data)
-        done = self._locator.find(chunk_id, read)
-        if done:
-            strides = target.strides
-            read.set_box(box.counts, self._strides_of(box.steps), inside)
-            read.set_target(target, box.target_strides(strides), box.target_offset(strides))
-            done = reader.execute_chunk(read)
-        self._idle.append(read)
-        return done
+    def read_few_crops(
+        self, boxes: Sequence[Box], target: npt.NDArray[Any], reader: Reader, *, is_new: bool = False
+    ) -> bool:
+        """Read some crops that follow each other along the first dimension of a target, if that takes no plan."""
+        if len(boxes) == 1:
+            return self._singles.read(boxes[0], target[0], reader, is_new=is_new)
+        return self._singles.read_few(boxes, target, reader, target.strides[0])
 
     def read(self, boxes: Boxes, targets: Any, reader: Reader, progress: Progress = None) -> None:
         """Read boxes into their targets.

@@ -145,25 +145,32 @@ class IndexReader:
             lookup.errors.append(self._entry_error(lookup, shards, indexes, np.flatnonzero(wrong)))
         return offsets, nbytes
 
-    def find(self, path: str, entry: int, read: planning.ChunkRead) -> bool:
-        """Set the file and the bytes of one entry of a shard that is a file.
+    def key(self, path: str, nbytes: int) -> IndexKey:
+        """What the index of a shard that is a file is found by in the cache."""
+        return IndexKey(path, 0, nbytes, self._layout)
+
+    def find(self, path: bytes, key: IndexKey, entry: int) -> tuple[bytes, bytes, int, int] | None:
+        """Where an entry of a shard that is a file lies: path, identity, offset (may be MISSING), nbytes.
+
+        The file may be another one by now: it must be compared with the identity.
 
         Returns:
-            False where the index is not in the cache, or the entry is missing, empty, or cannot be right: then
-            ``locate`` does what is to be done.
+            None where the index is not in the cache, or the entry cannot be right: then ``locate`` does what is to be
+            done.
         """
-        identity, size = read.look_up(path)
-        index = self._cache.get_many([(IndexKey(path, 0, size, self._layout), identity)])[0]
+        index = self._cache.get(key)
         if index is None:
-            return False
-        offset: int = index.entries.item(entry, 0)
-        nbytes: int = index.entries.item(entry, 1)
-        index_nbytes = self._level.index_nbytes
+            return None
+        entries = index.entries
+        offset: int = entries.item(entry, 0)
+        nbytes: int = entries.item(entry, 1)
+        if offset == nbytes == planning.MISSING:
+            return path, index.identity, offset, nbytes
+        size, index_nbytes = key.nbytes, self._level.index_nbytes
         first, end = (0, size - index_nbytes) if self._level.index_location == "end" else (index_nbytes, size)
-        if nbytes == 0 or not first <= offset <= end - nbytes:  # a missing entry is 2**64 - 1, which is beyond any end
-            return False
-        read.set_bytes(offset, nbytes)
-        return True
+        if nbytes == 0 or not first <= offset <= end - nbytes:
+            return None
+        return path, index.identity, offset, nbytes
 
     def _indexes(self, lookup: Lookup, shards: Shards) -> list[ShardIndex | None]:
         """The index of each shard; None where the shard is missing, or its index cannot be read."""

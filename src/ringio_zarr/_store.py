@@ -161,12 +161,13 @@ class ChunkFiles:
         grid_shape: outer chunks along each dimension. They are numbered in C order.
     """
 
-    __slots__ = ("_chunk_keys", "_prefix", "_strides")
+    __slots__ = ("_chunk_keys", "_pattern", "_prefix", "_strides")
 
     def __init__(self, directory: str, chunk_keys: ChunkKeyEncoding, grid_shape: Sequence[int]) -> None:
         self._prefix = f"{directory.rstrip('/')}/"
         self._chunk_keys = chunk_keys
         self._strides = c_strides(grid_shape)
+        self._pattern = os.fsencode(self._prefix.replace("%", "%%") + chunk_keys.pattern(len(self._strides)))
 
     def coordinates(self, number: int) -> tuple[int, ...]:
         """Where in the grid a chunk is."""
@@ -179,6 +180,10 @@ class ChunkFiles:
     def path(self, number: int) -> str:
         """The path of a chunk."""
         return self._prefix + self._chunk_keys.encode(self.coordinates(number))
+
+    def encoded_path(self, coordinates: Sequence[int]) -> bytes:
+        """The path of the chunk with these coordinates, as the system takes it."""
+        return self._pattern % tuple(coordinates)
 
     def paths(self, numbers: npt.NDArray[np.uint64]) -> list[str]:
         """The paths of some chunks."""

@@ -1,0 +1,84 @@
+/* chunk.c: one box of one chunk, read by the calling thread with as little as possible around it. */
+#include <errno.h>
+#include <string.h>
+
+#include "reader.h"
+#include "task.h"
+
+int64_t ringio_plan_chunk_of(const struct ringio_grid *grid, const int64_t *starts, const int64_t *counts,
+                             const int64_t *steps, int64_t *inside, int64_t *outer)
+{
+    uint64_t id = 0;
+    *inside = 0;
+    for (uint32_t dim = 0; dim < grid->dim_count; dim++) {
+        int64_t length = grid->chunk_shape[dim], chunk = starts[dim] / length, last;
+        if (__builtin_mul_overflow(counts[dim] - 1, steps[dim], &last) ||
+            __builtin_add_overflow(starts[dim], last, &last) || last / length != chunk)
+            return -1;
+        *inside += (starts[dim] - chunk * length) * grid->chunk_strides[dim];
+        for (uint32_t level = 0; level < grid->level_count; level++) {
+            uint32_t at = level * RINGIO_MAX_DIMS + dim;
+            int64_t coordinate = chunk / grid->level_factors[at];
+            chunk -= coordinate * grid->level_factors[at];
+            id += (uint64_t)coordinate * grid->id_strides[at];
+            if (level == 0)
+                outer[dim] = coordinate;
+        }
+    }
+    return (int64_t)id;
+}
+
+void ringio_chunk_set(struct ringio_chunk *chunk, const char *path, const uint8_t *identity, uint64_t offset,
+                      uint64_t nbytes, int64_t source_offset, uint8_t *target, uint64_t target_nbytes)
+{
+    chunk->plan.paths = path;
+    chunk->plan.paths_nbytes = strlen(path) + 1;
+    chunk->file.inode = 0;
+    if (identity) {
+        struct ringio_identity expected;
+        memcpy(&expected, identity, sizeof expected);
+        chunk->file.nbytes = expected.nbytes;
+        chunk->file.device = expected.device;
+        chunk->file.inode = expected.inode;
+        chunk->file.mtime_ns = expected.mtime_ns;
+    }
+    chunk->request.file = offset == RINGIO_MISSING ? RINGIO_NO_FILE : 0;
+    chunk->request.offset = offset;
+    chunk->request.nbytes = nbytes;
+    chunk->task.source_nbytes = nbytes;
+    chunk->projection.source_offset = source_offset;
+    chunk->target.data = (uint64_t)(uintptr_t)target;
+    chunk->target.nbytes = target_nbytes;
+}
+
+/* Whether the file is the one that the plan expects, or none is expected. */
+static int file_is_there(const struct ringio_chunk *chunk)
+{
+    uint64_t start = 0;
+    struct ringio_identity now;
+    if (chunk->file.inode == 0)
+        return 1;
+    ringio_stat(chunk->plan.paths, &start, 1, &now);
+    return now.status == 0 && now.device == chunk->file.device && now.inode == chunk->file.inode &&
+           now.nbytes == chunk->file.nbytes && now.mtime_ns == chunk->file.mtime_ns;
+}
+
+int ringio_chunk_read(struct ringio_reader *reader, struct ringio_chunk *chunk, const char *path,
+                      const uint8_t *identity, uint64_t offset, uint64_t nbytes, int64_t source_offset,
+                      uint8_t *target, uint64_t target_nbytes)
+{
+    ringio_chunk_set(chunk, path, identity, offset, nbytes, source_offset, target, target_nbytes);
+    int status = task_check_plan(&chunk->plan);
+    if (status)
+        return status;
+    struct ringio_job job;
+    job_init(&job, reader, reader->process, &chunk->plan);
+    job.looks_up_late = 1;
+    int done = reader_run_here(reader, &job);
+    if (job.failure_count || job.failures_lost)
+        done = -EIO;
+    job_destroy(&job);
+    /* Without a read nobody has looked whether what the caller has kept still holds. */
+    int unread = done == 0 || (done == 1 && offset == RINGIO_MISSING);
+    return unread && !file_is_there(chunk) ? -RINGIO_CHANGED : done;
+}
