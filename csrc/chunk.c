@@ -5,31 +5,31 @@
 #include "reader.h"
 #include "task.h"
 
-int64_t ringio_plan_chunk_of(const struct ringio_grid *grid, const int64_t *starts, const int64_t *counts,
-                             const int64_t *steps, int64_t *inside, int64_t *outer)
+int64_t ringio_chunk_find(struct ringio_chunk *chunk, const int64_t *starts)
 {
-    uint64_t id = 0;
-    *inside = 0;
+    const struct ringio_grid *grid = chunk->grid;
+    uint64_t id = 0, inside = 0;
     for (uint32_t dim = 0; dim < grid->dim_count; dim++) {
-        int64_t length = grid->chunk_shape[dim], chunk = starts[dim] / length, last;
-        if (__builtin_mul_overflow(counts[dim] - 1, steps[dim], &last) ||
-            __builtin_add_overflow(starts[dim], last, &last) || last / length != chunk)
+        int64_t length = grid->chunk_shape[dim], coordinate = starts[dim] / length, last;
+        if (__builtin_mul_overflow(chunk->counts[dim] - 1, chunk->steps[dim], &last) ||
+            __builtin_add_overflow(starts[dim], last, &last) || last / length != coordinate)
             return -1;
-        *inside += (starts[dim] - chunk * length) * grid->chunk_strides[dim];
+        inside += (uint64_t)(starts[dim] - coordinate * length) * (uint64_t)grid->chunk_strides[dim];
         for (uint32_t level = 0; level < grid->level_count; level++) {
             uint32_t at = level * RINGIO_MAX_DIMS + dim;
-            int64_t coordinate = chunk / grid->level_factors[at];
-            chunk -= coordinate * grid->level_factors[at];
-            id += (uint64_t)coordinate * grid->id_strides[at];
+            int64_t on_level = coordinate / grid->level_factors[at];
+            coordinate -= on_level * grid->level_factors[at];
+            id += (uint64_t)on_level * grid->id_strides[at];
             if (level == 0)
-                outer[dim] = coordinate;
+                chunk->outer[dim] = on_level;
         }
     }
+    chunk->projection.source_offset = (int64_t)inside;
     return (int64_t)id;
 }
 
-void ringio_chunk_set(struct ringio_chunk *chunk, const char *path, const uint8_t *identity, uint64_t offset,
-                      uint64_t nbytes, int64_t source_offset, uint8_t *target, uint64_t target_nbytes)
+static void set_place(struct ringio_chunk *chunk, const char *path, const uint8_t *identity, uint64_t offset,
+                      uint64_t nbytes)
 {
     chunk->plan.paths = path;
     chunk->plan.paths_nbytes = strlen(path) + 1;
@@ -46,9 +46,6 @@ void ringio_chunk_set(struct ringio_chunk *chunk, const char *path, const uint8_
     chunk->request.offset = offset;
     chunk->request.nbytes = nbytes;
     chunk->task.source_nbytes = nbytes;
-    chunk->projection.source_offset = source_offset;
-    chunk->target.data = (uint64_t)(uintptr_t)target;
-    chunk->target.nbytes = target_nbytes;
 }
 
 /* Whether the file is the one that the plan expects, or none is expected. */
@@ -64,10 +61,11 @@ static int file_is_there(const struct ringio_chunk *chunk)
 }
 
 int ringio_chunk_read(struct ringio_reader *reader, struct ringio_chunk *chunk, const char *path,
-                      const uint8_t *identity, uint64_t offset, uint64_t nbytes, int64_t source_offset,
-                      uint8_t *target, uint64_t target_nbytes)
+                      const uint8_t *identity, uint64_t offset, uint64_t nbytes, uint8_t *target,
+                      uint64_t target_nbytes)
 {
-    ringio_chunk_set(chunk, path, identity, offset, nbytes, source_offset, target, target_nbytes);
+    set_place(chunk, path, identity, offset, nbytes);
+    chunk->target = (struct ringio_target){(uint64_t)(uintptr_t)target, target_nbytes};
     int status = task_check_plan(&chunk->plan);
     if (status)
         return status;

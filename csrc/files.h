@@ -51,8 +51,8 @@ void file_cache_forget_pins(struct file_cache *cache);
    -RINGIO_NOT_REGULAR, or -RINGIO_CHANGED.  Thread-safe. */
 int file_get(struct file_cache *cache, const char *path, const struct ringio_identity *expected, struct file **file);
 
-/* file_get_known() does the same, but takes an open file as it finds it: no system call looks whether 'path' still leads
-   there, and file_is_elsewhere() has to be asked behind the read.  That is as safe, and one call less. */
+/* file_get_known() does the same, but takes an open file as it finds it: nobody looks whether 'path' still leads there,
+   and file_is_elsewhere() has to be asked behind the read.  That is as safe, and a system call less. */
 int file_get_known(struct file_cache *cache, const char *path, const struct ringio_identity *expected,
                    struct file **file);
 

@@ -249,34 +249,6 @@ const struct ringio_failure *ringio_job_failures(struct ringio_job *job, uint64_
 /* ringio_job_free() frees a job that is done. */
 void ringio_job_free(struct ringio_job *job);
 
-/* A plan for one box of one chunk, with the records that it points to: made once, and filled in for each read. */
-struct ringio_chunk {
-    struct ringio_plan plan;
-    struct ringio_file file;
-    struct ringio_request request;
-    struct ringio_task task;
-    struct ringio_projection projection;
-    struct ringio_layout layout;
-    struct ringio_target target;
-    struct ringio_chain chain;
-    int64_t counts[32];
-};
-
-/* ringio_chunk_set() fills in where the chunk lies (the 'nbytes' from 'offset' on of the file at 'path', which must be
-   'identity' where that is not NULL: the bytes of a ringio_identity; 'offset' RINGIO_MISSING: there is no chunk), where
-   in the chunk the box begins ('source_offset'), and the memory that it goes to.  'path' is kept as a pointer, the rest
-   is copied. */
-void ringio_chunk_set(struct ringio_chunk *chunk, const char *path, const uint8_t *identity, uint64_t offset,
-                      uint64_t nbytes, int64_t source_offset, uint8_t *target, uint64_t target_nbytes);
-
-/* ringio_chunk_read() does the same, and then reads, decodes and places the box on the calling thread, if that takes no
-   waiting.  Returns 1 when it is done; 0 when it has to be waited for, which ringio_execute() of the plan does; negative
-   when something is wrong, which ringio_execute() of a plan with the words for it will say: nothing is known then, not
-   even that the file is still the one that 'identity' says. */
-int ringio_chunk_read(struct ringio_reader *reader, struct ringio_chunk *chunk, const char *path,
-                      const uint8_t *identity, uint64_t offset, uint64_t nbytes, int64_t source_offset,
-                      uint8_t *target, uint64_t target_nbytes);
-
 /* ------------------------------------------------------------------------------------------------ files, and limits */
 
 struct ringio_identity {
@@ -330,12 +302,6 @@ int64_t ringio_plan_intersect(const struct ringio_grid *grid, const struct ringi
                               struct ringio_projection *projections, int64_t *counts,
                               uint64_t *chunk_ids, uint64_t *first_pairs);
 
-/* ringio_plan_chunk_of() gives the id of the innermost chunk that holds all of a box (normalised, not empty), and
-   writes where in it the first element is ('inside', bytes) and where in the grid of outermost chunks it lies
-   ('outer', dim_count places).  Returns -1 where there is more than one such chunk. */
-int64_t ringio_plan_chunk_of(const struct ringio_grid *grid, const int64_t *starts, const int64_t *counts,
-                             const int64_t *steps, int64_t *inside, int64_t *outer);
-
 /* ringio_plan_segments() splits ascending 'ids' where id / ids_per_segment changes: writes the quotients and the index
    of the first id of each ('count' + 1 places each; the last first is 'count').  Returns how many segments. */
 uint64_t ringio_plan_segments(const uint64_t *ids, uint64_t count, uint64_t ids_per_segment, uint64_t *segments,
@@ -371,6 +337,39 @@ struct ringio_pieces {
    requests at the end.  Returns how many requests, or -ENOMEM. */
 int64_t ringio_plan_coalesce(const struct ringio_pieces *pieces, struct ringio_request *requests,
                              struct ringio_task *tasks, uint64_t *task_pieces);
+
+/* -------------------------------------------------------------------------------------------- one box of one chunk */
+
+/* A plan for one box of one chunk, with the records that it points to: made once, and filled in for each read. */
+struct ringio_chunk {
+    struct ringio_plan plan;
+    struct ringio_file file;
+    struct ringio_request request;
+    struct ringio_task task;
+    struct ringio_projection projection;
+    struct ringio_layout layout;
+    struct ringio_target target;
+    struct ringio_chain chain;
+    const struct ringio_grid *grid;
+    int64_t counts[32]; /* of the box */
+    int64_t steps[32];  /* between its elements, all positive */
+    int64_t outer[32];  /* where in the grid of outermost chunks ringio_chunk_find() has found it */
+};
+
+/* ringio_chunk_find() gives the id of the innermost chunk that holds all of the box that begins at 'starts' (dim_count of
+   them) and has the chunk's counts and steps; it must be inside the array and not empty.  Sets 'outer' and where in the
+   chunk the box begins.  Returns -1 where there is more than one such chunk. */
+int64_t ringio_chunk_find(struct ringio_chunk *chunk, const int64_t *starts);
+
+/* ringio_chunk_read() fills in the rest: the chunk is the 'nbytes' from 'offset' on (RINGIO_MISSING: there is none, and
+   the box is full of the fill value) of the file at 'path', which must be 'identity' (the bytes of a ringio_identity)
+   where that is not NULL.  Then it reads, decodes and places the box on the calling thread, if that takes no waiting.
+   'path' is kept as a pointer, the rest is copied.  Returns 1 when it is done; 0 when it has to be waited for, which
+   ringio_execute() of the plan does; negative when something is wrong, which ringio_execute() of a plan with the words
+   for it will say: nothing is known then, not even that the file is still the one that 'identity' says. */
+int ringio_chunk_read(struct ringio_reader *reader, struct ringio_chunk *chunk, const char *path,
+                      const uint8_t *identity, uint64_t offset, uint64_t nbytes, uint8_t *target,
+                      uint64_t target_nbytes);
 
 /* --------------------------------------------------------------------------------------------- for tests and codecs */
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import signal
@@ -110,7 +109,7 @@ class TestStatistics:
 
         def watch() -> None:
             while not stop.is_set():
-                samples.append(dataclasses.astuple(reader.statistics()))
+                samples.append(tuple(reader.statistics()))
 
         with ringio.Reader(backend, workers=2, max_gap_bytes=0, max_request_bytes=1) as reader:
             watcher = threading.Thread(target=watch)
@@ -119,7 +118,7 @@ class TestStatistics:
                 done = list(pool.map(lambda i: reader.read_ranges([(file[0], 0, 100 + i)] * 300), range(50)))
             stop.set()
             watcher.join()
-            samples.append(dataclasses.astuple(reader.statistics()))
+            samples.append(tuple(reader.statistics()))
             assert reader.statistics().projections >= len(done)
         assert (np.diff(np.array(samples, np.uint64).astype(np.int64), axis=0) >= 0).all()
 

@@ -125,6 +125,95 @@ def test_no_plan_is_made(arrays: dict[str, tuple[Path, np.ndarray[Any, Any]]], p
     assert (pickle.loads(pickle.dumps(array))[0, 0] == truth[0, 0]).all()
 
 
+@given(kind=st.sampled_from(list(KINDS)), data=st.data(), with_out=st.booleans(), strides=st.sampled_from([1, -1, 2]))
+def test_few_crops_are_the_same_as_numpy(
+    arrays: dict[str, tuple[Path, np.ndarray[Any, Any]]], kind: str, data: st.DataObject, with_out: bool, strides: int
+) -> None:
+    path, truth = arrays[kind]
+    array = ringio_zarr.open(str(path))
+    shape = data.draw(st.tuples(*[st.integers(0, min(length, 2 * chunk)) for length, chunk in zip(SHAPE, CHUNKS)]))
+    corners = st.tuples(*[st.integers(0, length - crop) for length, crop in zip(SHAPE, shape)])
+    starts = np.array(data.draw(st.lists(corners, min_size=1, max_size=10)), data.draw(st.sampled_from("iQ")))
+    want = np.stack([truth[tuple(map(slice, start, np.add(start, shape)))] for start in starts.astype(int).tolist()])
+    for _ in range(2):
+        out = np.zeros([2 * length for length in want.shape], array.dtype)[(slice(None, None, strides),) * want.ndim]
+        out = out[tuple(map(slice, want.shape))]
+        got = array.read_crops(starts, shape, out=out if with_out else None)
+        assert (got is out) == with_out
+        assert got.dtype == array.dtype
+        np.testing.assert_array_equal(got, want)
+
+
+@given(kind=st.sampled_from(list(KINDS)), data=st.data())
+def test_boxes_of_a_few_chunks_are_the_same_as_numpy(
+    arrays: dict[str, tuple[Path, np.ndarray[Any, Any]]], kind: str, data: st.DataObject
+) -> None:
+    path, truth = arrays[kind]
+    array = ringio_zarr.open(str(path))
+    ends = [st.tuples(st.integers(0, length), st.integers(0, length)) for length in SHAPE]
+    steps = st.sampled_from([1, 1, 1, 2, 4, 5, 9, -1, -3])
+    selection = tuple(slice(*data.draw(pair), data.draw(steps)) for pair in ends)
+    for _ in range(2):
+        np.testing.assert_array_equal(array[selection], truth[selection])
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_few_chunks_take_no_plan(
+    arrays: dict[str, tuple[Path, np.ndarray[Any, Any]]], plans: list[int], kind: str
+) -> None:
+    path, truth = arrays[kind]
+    array = ringio_zarr.open(str(path))
+    array[:8]  # shard indexes are read by a plan
+    plans.clear()
+    np.testing.assert_array_equal(array[1:7, 3:8, 0], truth[1:7, 3:8, 0])  # 4 chunks
+    starts = np.array([[0, 0, 0], [4, 0, 0], [0, 4, 0]])  # 1, 1 and 2 chunks, but two of them the same
+    out = np.zeros((2, 2, 2, 2), array.dtype)
+    assert array.read_crops(starts[:2], (2, 2, 2), out=out) is out
+    np.testing.assert_array_equal(out, [truth[:2, :2, :2], truth[4:6, :2, :2]])
+    assert plans == []
+    array.read_crops(starts, (2, 2, 2))
+    assert len(plans) == 3  # every chunk is decoded once
+    seen: list[Any] = []
+    array.read_crops(starts[:1], (2, 2, 2), progress=lambda *numbers: seen.append(numbers))
+    assert seen
+    with pytest.raises(IndexError, match="crop 1 of shape"):
+        array.read_crops(np.array([[0, 0, 0], [12, 0, 0]]), (2, 2, 2))
+    with pytest.raises(ValueError, match="out has shape"):
+        array.read_crops(starts[:1], (2, 2, 2), out=out)
+
+
+@pytest.mark.parametrize("shards", [None, (2, 1 << 20)])
+def test_chunks_too_large_for_the_calling_thread(tmp_path: Path, plans: list[int], shards: Any) -> None:
+    """The same records are executed by workers then."""
+    truth = np.random.default_rng(0).integers(0, 255, (4, 1 << 20), "u1")
+    options: dict[str, Any] = {"chunks": (1, 1 << 20), "shards": shards, "compressors": None, "dtype": "u1"}
+    zarr.create_array(str(tmp_path / "a"), shape=truth.shape, **options)[...] = truth
+    array = ringio_zarr.open(str(tmp_path / "a"))
+    assert (array[:2, :4] == truth[:2, :4]).all()
+    plans.clear()
+    for row in range(2):
+        assert (array[row] == truth[row]).all()
+        assert array[row, 77] == truth[row, 77]
+    assert plans == []
+    zarr.open_array(str(tmp_path / "a"))[:2] = truth[2:]
+    assert (array[0] == truth[2]).all()
+    (tmp_path / "a/c/0/0").unlink()
+    assert (array[0] == 0).all()
+
+
+def test_an_empty_file_that_grew(tmp_path: Path) -> None:
+    zarr.create_array(str(tmp_path / "a"), shape=(4,), chunks=(4,), dtype="<i2", compressors=None)[...] = 3
+    array = ringio_zarr.open(str(tmp_path / "a"))
+    chunk = tmp_path / "a/c/0"
+    data = chunk.read_bytes()
+    for _ in range(3):
+        chunk.write_bytes(b"")
+        with pytest.raises(ringio.RingioError):
+            array[0]
+        chunk.write_bytes(data)
+        assert array[0] == 3
+
+
 def test_without_dimensions(tmp_path: Path, plans: list[int]) -> None:
     zarr.create_array(str(tmp_path / "a"), shape=(), dtype=">f8")[...] = 1.5
     array = ringio_zarr.open(str(tmp_path / "a"))
@@ -285,26 +374,31 @@ def test_a_chunk_read_checks_what_it_is_given(make_file: Callable[..., tuple[str
         planning.ChunkRead(grid, chain, 2, b"1")
     read = planning.ChunkRead(grid, chain, 2)
     with pytest.raises(ValueError, match="dimensions"):
-        read.find((1, 2), (1, 2), (1, 1))
-    assert read.find((3,), (2,), (1,)) == -1
-    assert read.find((1,), (2**62,), (2**62,)) == -1
-    assert read.find((5,), (2,), (2,)) == 1
+        read.find((1, 2))
+    with pytest.raises(ValueError, match="dimensions"):
+        read.set_walk((2,), (1, 1), (2,), 0)
+    read.set_walk((2**62,), (2**62,), (2,), 0)
+    assert read.find((1,)) == -1
+    read.set_walk((2,), (2,), (2,), 0)
+    assert [read.find((start,)) for start in range(8)] == [0, 0, -1, -1, 1, 1, -1, -1]
+    assert read.find((5,)) == 1
+    assert read.outer == (1,)
     path, data = make_file(20)
     name = os.fsencode(path)
     identity = planning.stat([path]).tobytes()
     out = np.zeros(2, "<i2")
     with ringio.Reader(workers=1) as reader:
         with pytest.raises(ValueError, match="NUL"):
-            reader.execute_chunk(read, b"a\0b", None, 0, 8, 0, out)
-        read.set_walk((2,), (4,), (-2,), 2)
-        assert reader.execute_chunk(read, name, identity, 10, 8, read.inside, out)
+            reader.execute_chunk(read, b"a\0b", None, 0, 8, out)
+        read.set_walk((2,), (2,), (-2,), 2)
+        assert reader.execute_chunk(read, name, identity, 10, 8, out)
         assert out.tolist() == np.frombuffer(data[10:18], "<i2")[3:0:-2].tolist()
-        assert not reader.execute_chunk(read, name, identity, planning.MISSING, 0, 0, out)  # there is no fill value
-        read.set_walk((2,), (4,), (4,), 0)  # beyond its end
-        assert not reader.execute_chunk(read, name, identity, 10, 8, read.inside, out)
-        read.set_walk((2,), (4,), (2,), 0)
-        assert reader.execute_chunk(read, name, identity, 10, 8, read.inside, out)
+        assert not reader.execute_chunk(read, name, identity, planning.MISSING, 0, out)  # there is no fill value
+        read.set_walk((2,), (2,), (4,), 0)  # beyond its end
+        assert not reader.execute_chunk(read, name, identity, 10, 8, out)
+        read.set_walk((2,), (2,), (2,), 0)
+        assert reader.execute_chunk(read, name, identity, 10, 8, out)
         os.utime(path, ns=(1, 1))
-        assert not reader.execute_chunk(read, name, identity, 10, 8, read.inside, out)
-        assert not reader.execute_chunk(read, name, identity, planning.MISSING, 0, 0, out)
-        assert not reader.execute_chunk(read, name, None, 10, 8, read.inside, out)  # the open file is another one
+        assert not reader.execute_chunk(read, name, identity, 10, 8, out)
+        assert not reader.execute_chunk(read, name, identity, planning.MISSING, 0, out)
+        assert not reader.execute_chunk(read, name, None, 10, 8, out)  # the open file is another one

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,7 @@ _FAR: Final = 1 << 62
 _LAYOUT: Final = planning.layout(source_strides=(1,), target_strides=(1,), itemsize=1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class Batch(NamedTuple):
     """Ranges with every offset and size known.
 
     Attributes:
@@ -132,8 +130,7 @@ def _core_error(path: str, offset: int, length: int | None, **failure: int) -> E
     return error_from_failure(record, path=path, offset=offset, length=length, step_names=(), chunk=None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BatchPlan:
+class BatchPlan(NamedTuple):
     """A batch made ready to be executed.
 
     Attributes:

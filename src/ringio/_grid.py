@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,6 +81,20 @@ class Grid:
                 raise ValueError(f"{row} has {len(row)} dimensions, the chunks have {dim_count}")
         if any(number <= 0 for row in (self.chunk_shape, *self.level_factors) for number in row):
             raise ValueError("chunk_shape and level_factors must be positive")
+
+    def strided(self, steps: Sequence[int]) -> Sequence[int]:
+        """Bytes in a decoded chunk from one element of a box with these steps to the next.
+
+        >>> Grid((2, 3), (12, 4), [(1, 1)], [(4, 1)]).strided((1, 2))
+        [12, 8]
+        """
+        if steps.count(1) == len(steps):
+            return self.chunk_strides
+        # With a step as long as a chunk there is one element in each, and no next one; the product might overflow.
+        return [
+            stride * step if step < length else 0
+            for stride, step, length in zip(self.chunk_strides, steps, self.chunk_shape, strict=True)
+        ]
 
     def intersect(
         self,
@@ -162,8 +175,7 @@ class Grid:
         return f"<ringio.planning.Grid: chunks of {self.chunk_shape}, {len(self.level_factors)} levels>"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Intersection:
+class Intersection(NamedTuple):
     """The chunks that boxes touch, in ascending order of their ids.
 
     Attributes:

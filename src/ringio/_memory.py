@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._core import ffi
-from ._limits import memory_limit_bytes
 
 # Below this malloc keeps memory by itself, and does it faster.
 SMALLEST_NBYTES: Final = 1 << 20
 _HUGE_PAGE_NBYTES: Final = 2 << 20
+_SEQUENCES: Final = (tuple, Sequence)  # a tuple is found at once, a Sequence asked for
+_numpy_empty: Final = np.empty
 # A loop has two batches at a time, the one in use and the one being read; more are kept for batches of other shapes.
 _IDLE_MAX: Final = 8
 _IDLE_SHARE: Final = 4  # of a reader's memory limit
@@ -59,6 +60,8 @@ _idle_limit: list[int] = []
 
 def _idle_nbytes_max() -> int:
     if not _idle_limit:
+        from ._limits import memory_limit_bytes  # late, as pathlib takes 3 ms to import
+
         _idle_limit.append(memory_limit_bytes() // _IDLE_SHARE)
     return _idle_limit[0]
 
@@ -106,8 +109,8 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.uint8) -> NDArray[An
     if item.hasobject:
         raise TypeError(f"{item} holds Python objects, for which this memory is not made")
     # As Python's own integers: the product of numpy's may overflow.
-    lengths = tuple(map(index, shape)) if isinstance(shape, (tuple, Sequence)) else (index(shape),)
-    nbytes = math.prod(lengths) * item.itemsize
+    lengths = tuple(map(index, shape)) if isinstance(shape, _SEQUENCES) else (index(shape),)
+    nbytes = math.prod(lengths, start=item.itemsize)
     if nbytes < SMALLEST_NBYTES or min(lengths, default=0) < 0 or nbytes >= 1 << 62:
-        return np.empty(lengths, item)  # numpy has the words for what is wrong with a shape
+        return _numpy_empty(lengths, item)  # numpy has the words for what is wrong with a shape
     return np.asarray(_Block(_take(nbytes)))[:nbytes].view(item).reshape(lengths)

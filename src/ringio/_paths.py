@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ._errors import BackendError
 
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME: Final = r"([A-Za-z][A-Za-z0-9+.-]*)://"  # compiled when there may be one
 
 
 def local_path(path: object) -> str:
@@ -33,7 +33,7 @@ def local_path(path: object) -> str:
     text = os.fsdecode(path)  # type: ignore[arg-type]  # raises TypeError, which says what it got
     if "\0" in text:
         raise ValueError(f"path {text!r} has a NUL in it")
-    if "://" in text and (scheme := _SCHEME.match(text)):
+    if "://" in text and (scheme := re.match(_SCHEME, text)):
         return _from_url(text, scheme[1].lower())
     return text
 

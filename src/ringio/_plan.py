@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -15,12 +14,16 @@ from ._core import ffi
 from ._errors import PlanError, error_from_failure
 from ._failures import TaskFailure
 from ._paths import encode_paths
-from ._placing import Placement, Records, check_ranges, compile_chains, group, place
 from ._ranges import Ranges, RangeTuple, as_ranges
 from ._records import CHAIN, CODEC, FILE, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TARGET, TASK
 from ._targets import byte_span, writable_array
 from ._tasks import Task, Tasks
 from .codecs import Chain, CompiledChain
+
+if TYPE_CHECKING:
+    from ._placing import Placement
+
+Records: TypeAlias = NDArray[np.void]
 
 _RAW_CHAIN: Final = np.array([(MAX_U64, MAX_U64, 0, 0)], CHAIN)
 _NO_CODECS: Final = np.zeros(0, CODEC)
@@ -70,6 +73,8 @@ class Plan:
         max_gap_bytes: int = planning.LOCAL_MAX_GAP_BYTES,
         max_request_bytes: int = planning.LOCAL_MAX_REQUEST_BYTES,
     ) -> None:
+        from ._placing import check_ranges, compile_chains, group, place  # late: front-ends make their own records
+
         ranges = as_ranges(ranges)
         tasks = tasks if isinstance(tasks, Tasks) else Tasks.from_tasks(tasks)
         check_ranges(ranges, tasks)
@@ -210,7 +215,7 @@ class Plan:
         records = self._records
         if self._placement is not None:
             projections, layouts = self._placement.resolve(arrays, [first for _, _, first in spans])
-            records = replace(records, projections=projections, layouts=layouts)
+            records = records._replace(projections=projections, layouts=layouts)
         targets = np.array([(low, nbytes) for low, nbytes, _ in spans], TARGET)
         return BoundPlan(self, records.struct(targets), (self, records, targets, arrays))
 
@@ -235,8 +240,7 @@ class Plan:
         return f"<ringio.Plan: {len(self._records.requests)} requests, {self.task_count} tasks>"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BoundPlan:
+class BoundPlan(NamedTuple):
     """A plan and its targets.
 
     Attributes:
@@ -250,8 +254,7 @@ class BoundPlan:
     keep: object
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Records:
+class _Records(NamedTuple):
     paths: bytes
     files: Records
     requests: Records

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
@@ -30,6 +30,7 @@ from ._targets import flat_bytes, writable_span
 OnError: TypeAlias = Literal["raise", "return"]
 
 _NULL: Final = ffi.NULL
+_chunk_read: Final = lib.ringio_chunk_read
 
 
 class Reader:
@@ -238,9 +239,7 @@ class Reader:
         identity: bytes | None,
         offset: int,
         nbytes: int,
-        source_offset: int,
         target: NDArray[Any],
-        *,
         here: bool = False,
     ) -> bool:
         """Fetch, decode and place one box of one chunk, with the least work around it.
@@ -248,13 +247,12 @@ class Reader:
         What is in the page cache is read by the calling thread.
 
         Args:
-            read: has the chunk's grid and codecs, and how the box is walked (:class:`ringio.planning.ChunkRead`).
+            read: knows the chunk's codecs, and the box: its ``set_walk`` and ``find`` were called.
             path: of the file.
             identity: what the file must be, as the bytes of a ``planning.IDENTITY``; None: whatever is there.
             offset: where in the file the encoded chunk starts; ``planning.MISSING``: there is none, and the box is full
                 of the fill value.
             nbytes: of the encoded chunk; ``planning.TO_END``: what the file has.
-            source_offset: bytes from the start of the decoded chunk to the box.
             target: writable, without Python objects, with any strides.
             here: do nothing where that takes waiting.
 
@@ -269,21 +267,14 @@ class Reader:
         if b"\0" in path:
             raise ValueError(f"path {path!r} has a NUL in it")
         memory, target_nbytes = writable_span(target)
+        chunk = read.struct
         handle = self._handle
         user = object()
         try:
             reader = handle.use(user)
             # A call of C is not torn apart by a signal, and what it uses it has done with when it returns.
-            done: int = lib.ringio_chunk_read(
-                reader,
-                read.struct,
-                path,
-                _NULL if identity is None else identity,
-                offset,
-                nbytes,
-                source_offset,
-                memory,
-                target_nbytes,
+            done: int = _chunk_read(
+                reader, chunk, path, _NULL if identity is None else identity, offset, nbytes, memory, target_nbytes
             )
             if done == 0 and not here:
                 return not _execute.run(reader, read.plan, (read, path, target, memory))
@@ -312,7 +303,7 @@ class Reader:
             lib.ringio_reader_statistics(self._handle.use(user), record)
         finally:
             self._handle.users.discard(user)
-        return Statistics(**{field.name: getattr(record, field.name) for field in fields(Statistics)})
+        return Statistics(*[getattr(record, name) for name in Statistics._fields])
 
     def close(self) -> None:
         """Wait for batches of other threads, stop the workers, close the files. Closing twice is fine."""

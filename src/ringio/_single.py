@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from ._core import ffi, lib
 from ._grid import Grid
-from ._records import MAX_DIMS, MAX_U64
+from ._records import MAX_U64
 from .codecs import CompiledChain
 
+_find: Final = lib.ringio_chunk_find
 _CHUNK: Final = ffi.typeof("struct ringio_chunk *")
 
 
@@ -17,9 +18,9 @@ class ChunkRead:
     """A plan for one box of one chunk, to be filled in again for the next box.
 
     To make a :class:`ringio.Plan` takes longer than to read and decode a chunk that is in the page cache. Here only
-    numbers are set: :meth:`find` says which chunk holds a box, :meth:`set_walk` how the box is walked, which is the
-    same for all boxes of one shape, and ``Reader.execute_chunk`` has the rest as arguments. It says only whether all
-    went well: who wants to know what went wrong does the same with a plan, which has the words.
+    numbers are set: :meth:`set_walk` says how boxes are walked, which is the same for all boxes of one shape,
+    :meth:`find` which chunk holds the next one, and ``Reader.execute_chunk`` where that chunk lies, and reads. It says
+    only whether all went well: who wants to know what went wrong does the same with a plan, which has the words.
 
     One thread at a time may use it. After ``execute_chunk`` has raised, nobody may: reads in flight still do.
 
@@ -34,7 +35,7 @@ class ChunkRead:
         plan: ``struct ringio_plan *``, a part of it.
     """
 
-    __slots__ = ("_chain", "_codecs", "_dim_count", "_fill", "_grid", "_inside", "_outer", "plan", "struct")
+    __slots__ = ("_chain", "_codecs", "_dim_count", "_fill", "_grid", "plan", "struct")
 
     def __init__(self, grid: Grid, chain: CompiledChain, itemsize: int, fill_value: bytes | None = None) -> None:
         if fill_value is not None and len(fill_value) != itemsize:
@@ -44,9 +45,8 @@ class ChunkRead:
         self._chain = chain
         self._codecs = ffi.from_buffer("struct ringio_codec[]", chain.records)
         self._fill = ffi.from_buffer("uint8_t[]", fill_value or b"")
-        self._inside = ffi.new("int64_t *")
-        self._outer = ffi.new("int64_t[]", MAX_DIMS)
         self.struct = chunk = ffi.new(_CHUNK)
+        chunk.grid = grid.struct
         chunk.chain = (chain.decoded_nbytes, chain.encoded_nbytes_max, 0, len(chain.records))
         chunk.request.task_count = 1
         chunk.task.projection_count = 1
@@ -73,50 +73,50 @@ class ChunkRead:
         plan.targets, plan.target_count = ffi.addressof(chunk, "target"), 1
         return plan
 
-    def find(self, starts: tuple[int, ...], counts: tuple[int, ...], steps: tuple[int, ...]) -> int:
-        """The id of the chunk that holds all of a box, which is not empty and lies in the array; -1: of more than one.
+    def set_walk(
+        self,
+        counts: Sequence[int],
+        steps: Sequence[int],
+        target_strides: Sequence[int],
+        target_offset: int,
+    ) -> None:
+        """How boxes are walked until this is called again.
+
+        Args:
+            counts: elements along each dimension, none of them 0.
+            steps: from one element to the next, all positive.
+            target_strides: bytes in the target from one element of the box to the next, along each dimension.
+            target_offset: bytes from the lowest address of the target to where the first element of the box goes.
+        """
+        chunk, grid, dim_count = self.struct, self._grid, self._dim_count
+        if not len(counts) == len(steps) == len(target_strides) == dim_count:
+            raise ValueError(f"a box of {len(counts)} dimensions, the chunks have {dim_count}")
+        chunk.counts[0:dim_count] = counts
+        chunk.steps[0:dim_count] = [min(step, length) for step, length in zip(steps, grid.chunk_shape, strict=True)]
+        chunk.layout.source_strides[0:dim_count] = grid.strided(steps)
+        chunk.layout.target_strides[0:dim_count] = target_strides
+        chunk.projection.target_offset = target_offset
+
+    def find(self, starts: Sequence[int]) -> int:
+        """The id of the chunk that holds all of the box that begins here; -1: of more than one.
+
+        Args:
+            starts: of a box that lies in the array.
 
         >>> import numpy as np
         >>> from ringio import codecs
         >>> grid = Grid((2, 3), (12, 4), [(1, 1)], [(4, 1)])
         >>> read = ChunkRead(grid, codecs.chain(["bytes"]).compile((2, 3), np.dtype("<i4")), 4)
-        >>> read.find((3, 4), (1, 2), (1, 1)), read.inside, read.outer
-        (5, 16, [1, 1])
+        >>> read.set_walk((1, 2), (1, 1), (8, 4), 0)
+        >>> read.find((3, 4)), read.outer, read.find((0, 2))
+        (5, (1, 1), -1)
         """
-        if not len(starts) == len(counts) == len(steps) == self._dim_count:
+        if len(starts) != self._dim_count:
             raise ValueError(f"a box of {len(starts)} dimensions, the chunks have {self._dim_count}")
-        chunk_id: int = lib.ringio_plan_chunk_of(self._grid.struct, starts, counts, steps, self._inside, self._outer)
+        chunk_id: int = _find(self.struct, starts)
         return chunk_id
 
     @property
-    def inside(self) -> int:
-        """After :meth:`find`: bytes from the start of the decoded chunk to the box."""
-        offset: int = self._inside[0]
-        return offset
-
-    @property
-    def outer(self) -> list[int]:
-        """After :meth:`find`: where in the grid of outermost chunks the chunk lies."""
-        coordinates: list[int] = ffi.unpack(self._outer, self._dim_count)
-        return coordinates
-
-    def set_walk(
-        self,
-        counts: Sequence[int],
-        source_strides: Sequence[int],
-        target_strides: Sequence[int],
-        target_offset: int,
-    ) -> None:
-        """How the box is walked.
-
-        Args:
-            counts: elements along each dimension.
-            source_strides: bytes in the decoded chunk from one element of the box to the next, along each dimension.
-            target_strides: bytes in the target, likewise.
-            target_offset: bytes from the lowest address of the target to where the first element of the box goes.
-        """
-        chunk, dim_count = self.struct, self._dim_count
-        chunk.counts[0:dim_count] = counts
-        chunk.layout.source_strides[0:dim_count] = source_strides
-        chunk.layout.target_strides[0:dim_count] = target_strides
-        chunk.projection.target_offset = target_offset
+    def outer(self) -> tuple[int, ...]:
+        """Where in the grid of outermost chunks the chunk lies that was found last."""
+        return tuple(ffi.unpack(self.struct.outer, self._dim_count))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, NamedTuple
 
 # The most at one time, not a sum.
 _PEAKS: Final = ("peak_in_flight", "peak_buffer_bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(NamedTuple):
     """Counters of a reader since it was made. The difference of two is what happened in between.
 
     Attributes:
@@ -51,7 +49,7 @@ class Statistics:
         """What happened since ``earlier``; the peaks are those since the reader was made."""
         return Statistics(
             **{
-                field.name: getattr(self, field.name) - (0 if field.name in _PEAKS else getattr(earlier, field.name))
-                for field in fields(self)
+                name: now - (0 if name in _PEAKS else before)
+                for name, now, before in zip(self._fields, self, earlier, strict=True)
             }
         )

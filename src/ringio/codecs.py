@@ -20,9 +20,8 @@ an encoder needs to know (levels, block sizes) is ignored: the encoded bytes say
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +46,7 @@ _MAX_INT64: Final = 2**63 - 1
 _NUMCODECS_ELEMENTSIZE: Final = 4  # what numcodecs.Shuffle takes when its configuration does not say
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One codec of a chain, as far as a decoder needs to know it.
 
     Attributes:
@@ -64,8 +62,7 @@ class Step:
     elementsize: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CompiledChain:
+class CompiledChain(NamedTuple):
     """A chain for chunks of one shape and dtype: what a plan holds.
 
     Attributes:
@@ -83,8 +80,7 @@ class CompiledChain:
     step_names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """A codec chain: hashable, comparable, picklable. Made by :func:`chain`.
 
     Attributes:

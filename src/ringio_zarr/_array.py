@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from ._result import check_out
 from ._selection import Box, few_crops, normalise_basic, normalise_crop_shape, normalise_crops
 from ._single import FEW_CHUNKS
 from ._store import LocalStore
+
+_INT: Final = {int}
+_SMALL_NBYTES: Final = 1 << 20  # below this ringio.empty() is numpy's, with more to look at before
 
 
 class Array(Node):
@@ -179,7 +182,7 @@ class Array(Node):
         wanted = list(selections)
         boxes = [normalise_basic(selection, self._shape, self._location) for selection in wanted]
         if out is None:
-            results = [empty(box.shape, self.dtype) for box in boxes]
+            results = [_new_result(box.shape, self.dtype) for box in boxes]
         elif len(out) != len(boxes):
             raise ValueError(f"out has {len(out)} arrays for {len(boxes)} selections")
         else:
@@ -219,20 +222,22 @@ class Array(Node):
             ringio.DecodeError, OSError: a chunk cannot be read; the message names array, chunk, file and offset.
         """
         crop_shape = normalise_crop_shape(shape, len(self._shape))
-        few = few_crops(starts, crop_shape, self._shape, FEW_CHUNKS) if not progress else None
-        rows = normalise_crops(starts, crop_shape, self._shape, self._location) if few is None else few
-        count = len(rows)
+        plain = progress is None or progress is False
+        few = few_crops(starts, crop_shape, self._shape, FEW_CHUNKS) if plain else None
+        rows = normalise_crops(starts, crop_shape, self._shape, self._location) if few is None else None
+        count = len(few or rows)  # type: ignore[arg-type]  # one of them is there
         if out is None:
-            result: npt.NDArray[Any] = empty((count, *crop_shape), self.dtype)
+            result = _new_result((count, *crop_shape), self.dtype)
         else:
             result = check_out(out, (count, *crop_shape), self.dtype)
-        if few is not None:
-            if self._planner.read_few_crops(few, result, self._options.get_reader(), is_new=out is None):
-                return result if out is None else out
+        reader = self._options.get_reader()
+        if few and self._planner.read_few_crops(few, result, reader, is_new=out is None):
+            return result if out is None else out
+        if rows is None:
             rows = normalise_crops(starts, crop_shape, self._shape, self._location)
         if result.size:
             boxes = self._planner.crops(rows, crop_shape, result)
-            self._planner.read(boxes, result, self._options.get_reader(), progress)
+            self._planner.read(boxes, result, reader, progress)
         return result if out is None else out
 
     def __iter__(self) -> Iterator[Any]:
@@ -246,13 +251,20 @@ class Array(Node):
         return result if dtype is None else result.astype(dtype, copy=False)
 
     def _read_box(self, box: Box, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        result: npt.NDArray[Any] = empty(box.shape, self.dtype) if out is None else out
+        result = _new_result(box.shape, self.dtype) if out is None else out
         if 0 not in box.counts:
             self._planner.read_box(box, result, self._options.get_reader(), is_new=out is None)
         return result
 
 
+def _new_result(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    if prod(shape, start=dtype.itemsize) < _SMALL_NBYTES:
+        return np.empty(shape, dtype)
+    return empty(shape, dtype)
+
+
 def _is_plain(selection: Any) -> bool:
     """Whether a selection is made of plain integers alone, for which zarr-python gives an array and not a scalar."""
-    items = selection if isinstance(selection, tuple) else (selection,)
-    return bool(items) and all(isinstance(item, int) for item in items)
+    if type(selection) is not tuple:
+        return isinstance(selection, int)
+    return set(map(type, selection)) == _INT or (bool(selection) and all(isinstance(item, int) for item in selection))

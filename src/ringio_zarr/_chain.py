@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ _INDEX_ENTRY_NBYTES: Final = 16  # offset and nbytes, u64 each
 _MAX_INT64: Final = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """One level of shards: how a chunk of the grid around it is cut into inner chunks.
 
     Attributes:
@@ -45,8 +43,7 @@ class Level:
     index_nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(NamedTuple):
     """How the chunks of an array are found in its files and decoded.
 
     Attributes:

@@ -28,8 +28,8 @@ _V3_FIXED_LENGTH: Final = {"null_terminated_bytes": ("S", 1), "fixed_length_utf3
 _TIME_UNITS: Final = {"Y", "M", "W", "D", "h", "m", "s", "ms", "us", "μs", "ns", "ps", "fs", "as", "generic"}
 
 _V2_NUMBER_NBYTES: Final = {"b": {1}, "i": {1, 2, 4, 8}, "u": {1, 2, 4, 8}, "f": {2, 4, 8}, "c": {8, 16}}
-_V2_TYPESTR: Final = re.compile(r"([<>|])([biufcSUV])([0-9]+)")
-_V2_TIME: Final = re.compile(r"[<>][Mm]8(\[[0-9]*[A-Za-zμ]+\])?")
+_V2_TYPESTR: Final = r"([<>|])([biufcSUV])([0-9]+)"  # compiled when a v2 array is opened
+_V2_TIME: Final = r"[<>][Mm]8(\[[0-9]*[A-Za-zμ]+\])?"
 
 
 def parse_v2_dtype(value: object, place: Place) -> np.dtype[Any]:
@@ -54,9 +54,9 @@ def parse_v2_dtype(value: object, place: Place) -> np.dtype[Any]:
         raise place.error(f"expected a data type such as '<f4', got {excerpt(value)}")
     if value.startswith("|O"):
         raise place.unsupported("data type '|O' (objects, strings of any length) is not supported yet")
-    if _V2_TIME.fullmatch(value):
+    if re.fullmatch(_V2_TIME, value):
         return _make_dtype(value, place)
-    match = _V2_TYPESTR.fullmatch(value)
+    match = re.fullmatch(_V2_TYPESTR, value)
     if match is None:
         raise place.error(f"unknown data type {excerpt(value)}")
     byte_order, kind, digits = match.groups()

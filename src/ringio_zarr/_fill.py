@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,7 +132,9 @@ def _parse_bytes(value: object, dtype: np.dtype[Any], place: Place) -> bytes:
     if not isinstance(value, str):
         raise place.error(f"expected bytes in base64, got {excerpt(value)}")
     try:
-        raw = base64.b64decode(value.encode("ascii"), validate=True)
+        from base64 import b64decode  # late: few arrays need it
+
+        raw = b64decode(value.encode("ascii"), validate=True)
     except ValueError as error:  # binascii.Error, UnicodeEncodeError
         raise place.error(f"{excerpt(value)} is not base64: {error}") from error
     if dtype.kind == "S":

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,7 @@ from ._errors import Place, excerpt
 _DEFAULT_SEPARATORS: Final[dict[str, Literal["/", "."]]] = {"default": "/", "v2": "."}
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkKeyEncoding:
+class ChunkKeyEncoding(NamedTuple):
     """How chunk coordinates become keys.
 
     Attributes:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from ringio import Reader, planning
 
-from ._cache import IndexKey, ShardIndexCache
+from ._cache import ShardIndexCache
 from ._chain import Pipeline
-from ._sharding import U64, IndexReader, Lookup, Shards
+from ._sharding import U64, IndexReader, KnownShard, Lookup, Shards
 from ._store import ChunkFiles
 
 _KEPT_PATHS: Final = 4096  # per array: some 500 KiB
@@ -53,8 +53,8 @@ class Located(NamedTuple):
         return self.identities is not None and planning.stat(self.paths).tobytes() != self.identities.tobytes()
 
 
-# A path, what the file there must be (the bytes of an IDENTITY) or None, offset, nbytes: as ``Reader.execute_chunk`` has
-# them.
+# As ``Reader.execute_chunk`` has them: a path, what the file there must be (the bytes of an IDENTITY) or None, offset,
+# nbytes.
 Place: TypeAlias = tuple[bytes, bytes | None, int, int]
 
 
@@ -117,7 +117,7 @@ class ShardLocator:
         describe: names an innermost chunk by its id, for messages.
     """
 
-    __slots__ = ("_describe", "_known", "_levels", "_path")
+    __slots__ = ("_describe", "_ids_per_shard", "_known", "_levels", "_path")
 
     def __init__(
         self, files: ChunkFiles, pipeline: Pipeline, cache: ShardIndexCache, describe: Callable[[int], str]
@@ -125,13 +125,13 @@ class ShardLocator:
         counts = [level.entry_count for level in pipeline.levels]
         # The same shards are wanted again and again, and a key costs a microsecond.
         self._path = lru_cache(_KEPT_PATHS)(files.path)
-        # Of shards, by number: the path, and what the index was found by last.
-        self._known: dict[int, tuple[bytes, IndexKey]] = {}
+        self._known: dict[int, KnownShard] = {}  # as they were when they were last looked at
         self._describe = describe
         self._levels = [
             IndexReader(level, prod(counts[depth:]), prod(counts[depth + 1 :]), cache, describe)
             for depth, level in enumerate(pipeline.levels)
         ]
+        self._ids_per_shard = self._levels[0].ids_per_shard
 
     def locate(self, ids: U64, reader: Reader) -> Located:
         """Where the chunks with these ids lie; ids ascend. Every shard is looked at anew, every new index is read.
@@ -141,7 +141,7 @@ class ShardLocator:
         """
         numbers, firsts = planning.segments(ids, self._levels[0].ids_per_shard)
         paths = [self._path(number) for number in numbers.tolist()]
-        lookup = Lookup(ids, paths, planning.stat(paths), reader, np.zeros(len(ids), bool))
+        lookup = Lookup(ids, paths, planning.stat(paths), reader)
         shards = self._outermost(lookup, firsts)
         offsets, nbytes = self._levels[0].locate(lookup, shards)
         for level in self._levels[1:]:
@@ -161,31 +161,27 @@ class ShardLocator:
 
     def find(self, chunk_id: int, read: planning.ChunkRead) -> Place | None:
         """Where a chunk that ``read`` has found lies; None unless the one index that it takes is in the cache."""
-        level = self._levels[0]
-        number, entry = divmod(chunk_id, level.ids_per_shard)
-        known = self._known.get(number)
-        if known is None and len(self._levels) == 1:
-            known = self._look_up(number)
-        if known is None:
-            return None
-        path, key = known
-        return level.find(path, key, entry)
+        del read
+        number, entry = divmod(chunk_id, self._ids_per_shard)
+        shard = self._known.get(number) or self._look_up(number)
+        return None if shard is None else self._levels[0].find(shard, entry)
 
     def forget(self, chunk_id: int) -> None:
         """The shard of this chunk is another one now, or may be."""
-        self._known.pop(chunk_id // self._levels[0].ids_per_shard, None)
+        self._known.pop(chunk_id // self._ids_per_shard, None)
 
-    def _look_up(self, number: int) -> tuple[bytes, IndexKey] | None:
-        """The path of a shard, and what its index has to be found by."""
+    def _look_up(self, number: int) -> KnownShard | None:
+        """What there is to know of a shard before its index is."""
+        if len(self._levels) > 1:
+            return None
         path = self._path(number)
-        try:
-            nbytes = os.stat(path).st_size
-        except OSError:
+        identity = planning.stat([path])[0]
+        if identity["status"]:
             return None  # locate() will say why, or that all its chunks are missing
         if len(self._known) >= _KEPT_PATHS:
             self._known.clear()
-        known = self._known[number] = os.fsencode(path), self._levels[0].key(path, nbytes)
-        return known
+        shard = self._known[number] = self._levels[0].known(path, int(identity["nbytes"]))
+        return shard
 
     def _outermost(self, lookup: Lookup, firsts: U64) -> Shards:
         """The files as shards. What is there but is no file, or may not be looked at, is noted as bad."""

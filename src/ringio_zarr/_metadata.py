@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,8 +30,7 @@ _ARRAY_KEYS: Final = {
 _GROUP_KEYS: Final = {"zarr_format", "node_type", "attributes", "consolidated_metadata"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayMetadata:
+class ArrayMetadata(NamedTuple):
     """What a metadata document says about an array.
 
     Attributes:
@@ -89,8 +87,7 @@ class ArrayMetadata:
         return None if self.sharding is None else self.chunk_shape
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupMetadata:
+class GroupMetadata(NamedTuple):
     """What a metadata document says about a group.
 
     Attributes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ringio import Reader, default_reader
@@ -177,6 +176,8 @@ def find_metadata(store: LocalStore, path: str, zarr_format: ZarrFormat | None) 
     metadata = load_metadata(store, path, zarr_format)
     if metadata is None:
         where = store.file_path(path)
+        from pathlib import Path
+
         if not Path(where).exists():
             hint = "; ~ stands for your home only in a shell: os.path.expanduser()" if "~" in where else ""
             raise FileNotFoundError(errno.ENOENT, f"there is nothing at this path{hint}", where)

@@ -18,7 +18,7 @@ from ._locate import FilePerChunk, Located, Locator, ShardLocator
 from ._metadata import ArrayMetadata
 from ._result import first_offset
 from ._selection import Box
-from ._single import ChunkReads, source_strides
+from ._single import ChunkReads
 from ._store import ChunkFiles
 
 Progress: TypeAlias = bool | Callable[[int, int], object] | None
@@ -156,7 +156,7 @@ class Planner:
         if kept is not None and kept[0] == (target_strides, steps):
             return kept[1]
         layout = planning.layout(
-            source_strides=source_strides(self._numbers.grid, steps),
+            source_strides=self._numbers.grid.strided(steps),
             target_strides=target_strides,
             itemsize=self._itemsize,
             fill_offset=0,

@@ -85,6 +85,8 @@ def normalise_basic(selection: Any, shape: tuple[int, ...], path: str = "") -> B
     """
     items = selection if isinstance(selection, tuple) else (selection,)
     missing = len(shape) - len(items)
+    if missing == 0 and (point := _point(items, shape)):
+        return point
     if missing:
         if _has_ellipsis(items):
             return normalise_basic(_expand_ellipsis(items, shape, path), shape, path)
@@ -126,6 +128,16 @@ def normalise_basic(selection: Any, shape: tuple[int, ...], path: str = "") -> B
         signs.append(sign)
     # As Box() does it, in half the time.
     return _new_tuple(Box, (tuple(starts), tuple(counts), tuple(steps), tuple(signs), tuple(result_shape)))
+
+
+def _point(items: tuple[Any, ...], shape: tuple[int, ...]) -> Box | None:
+    """One element, by plain integers that count from the start, in half the time."""
+    for item, length in zip(items, shape, strict=True):
+        if type(item) is not int or not 0 <= item < length:
+            return None
+    dim_count = len(items)
+    ones = (1,) * dim_count
+    return _new_tuple(Box, (items, ones, ones, (0,) * dim_count, ()))
 
 
 def _has_ellipsis(items: tuple[Any, ...]) -> bool:

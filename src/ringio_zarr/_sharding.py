@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,13 @@ from ._chain import Level
 
 U64 = npt.NDArray[np.uint64]
 
+# Of a shard that is a file: path, key of its index in the cache, first byte and end of what its chunks may take.
+KnownShard: TypeAlias = tuple[bytes, IndexKey, int, int]
+
+_MISSING: Final = planning.MISSING
 _NO_ADDRESS: Final = 0  # of an index: the shard is missing, and all its chunks with it
 
 
-@dataclass(slots=True)
 class Lookup:
     """Chunks to be found in shards, and what goes wrong on the way.
 
@@ -32,12 +35,15 @@ class Lookup:
         errors: why.
     """
 
-    ids: U64
-    paths: list[str]
-    identities: npt.NDArray[np.void]
-    reader: Reader
-    bad: npt.NDArray[np.bool_]
-    errors: list[Exception] = field(default_factory=list)
+    __slots__ = ("bad", "errors", "identities", "ids", "paths", "reader")
+
+    def __init__(self, ids: U64, paths: list[str], identities: npt.NDArray[np.void], reader: Reader) -> None:
+        self.ids = ids
+        self.paths = paths
+        self.identities = identities
+        self.reader = reader
+        self.bad = np.zeros(len(ids), np.bool_)
+        self.errors: list[Exception] = []
 
     def fail(self, first: int, end: int, error: Exception) -> None:
         """Note that ``ids[first:end]`` cannot be read."""
@@ -57,8 +63,7 @@ class Lookup:
         return [raw[start : start + width] for start in range(0, len(raw), width)]
 
 
-@dataclass(slots=True)
-class Shards:
+class Shards(NamedTuple):
     """The shards of one level that hold the chunks of a lookup. Below the outermost level they are parts of files.
 
     Attributes:
@@ -145,12 +150,14 @@ class IndexReader:
             lookup.errors.append(self._entry_error(lookup, shards, indexes, np.flatnonzero(wrong)))
         return offsets, nbytes
 
-    def key(self, path: str, nbytes: int) -> IndexKey:
-        """What the index of a shard that is a file is found by in the cache."""
-        return IndexKey(path, 0, nbytes, self._layout)
+    def known(self, path: str, nbytes: int) -> KnownShard:
+        """What ``find`` needs of a shard that is a file of so many bytes."""
+        index_nbytes = self._level.index_nbytes
+        first, end = (0, nbytes - index_nbytes) if self._level.index_location == "end" else (index_nbytes, nbytes)
+        return os.fsencode(path), IndexKey(path, 0, nbytes, self._layout), first, end
 
-    def find(self, path: bytes, key: IndexKey, entry: int) -> tuple[bytes, bytes, int, int] | None:
-        """Where an entry of a shard that is a file lies: path, identity, offset (may be MISSING), nbytes.
+    def find(self, shard: KnownShard, entry: int) -> tuple[bytes, bytes, int, int] | None:
+        """Where an entry of a shard lies: path, identity, offset (may be MISSING), nbytes.
 
         The file may be another one by now: it must be compared with the identity.
 
@@ -158,19 +165,16 @@ class IndexReader:
             None where the index is not in the cache, or the entry cannot be right: then ``locate`` does what is to be
             done.
         """
+        path, key, first, end = shard
         index = self._cache.get(key)
         if index is None:
             return None
-        entries = index.entries
-        offset: int = entries.item(entry, 0)
-        nbytes: int = entries.item(entry, 1)
-        if offset == nbytes == planning.MISSING:
+        item = index.entries.item
+        offset: int = item(entry, 0)
+        nbytes: int = item(entry, 1)
+        if (nbytes and first <= offset <= end - nbytes) or offset == nbytes == _MISSING:
             return path, index.identity, offset, nbytes
-        size, index_nbytes = key.nbytes, self._level.index_nbytes
-        first, end = (0, size - index_nbytes) if self._level.index_location == "end" else (index_nbytes, size)
-        if nbytes == 0 or not first <= offset <= end - nbytes:
-            return None
-        return path, index.identity, offset, nbytes
+        return None
 
     def _indexes(self, lookup: Lookup, shards: Shards) -> list[ShardIndex | None]:
         """The index of each shard; None where the shard is missing, or its index cannot be read."""

@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import product
 from operator import mul
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy.typing as npt
 
 from ringio import Reader, planning
 
 from ._chain import Pipeline
-from ._locate import Locator, Place
+from ._locate import Locator
 from ._metadata import ArrayMetadata
 from ._result import first_offset
 from ._selection import Box
@@ -30,16 +30,6 @@ _Walk: TypeAlias = tuple[object, ...]
 
 # Of a box: start and count of a part, and which element of the box its first is.
 _Part: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-
-
-class _Piece(NamedTuple):
-    """What a box wants of one chunk."""
-
-    chunk_id: int
-    place: Place
-    inside: int
-    counts: tuple[int, ...]
-    target_offset: int
 
 
 class ChunkReads:
@@ -79,24 +69,22 @@ class ChunkReads:
         """
         starts, counts, steps, signs, _ = box
         read, walk = self._take()
-        chunk_id = read.find(starts, counts, steps)
+        wanted = (counts, steps, signs, None if is_new else target.strides)
+        if walk != wanted:
+            strides = target.strides
+            read.set_walk(counts, steps, box.target_strides(strides), box.target_offset(strides) + first_offset(target))
+        chunk_id = read.find(starts)
         if chunk_id < 0:
-            self._idle.append((read, walk))
+            self._idle.append((read, wanted))
             return self.read_few([box], target, reader, 0)
         place = self._locator.find(chunk_id, read)
         done = False
         if place is not None:
-            wanted = (counts, steps, signs, None if is_new else target.strides)
-            if walk != wanted:
-                strides = target.strides
-                offset = box.target_offset(strides) + first_offset(target)
-                read.set_walk(counts, source_strides(self._grid, steps), box.target_strides(strides), offset)
             path, identity, offset, nbytes = place
-            done = reader.execute_chunk(read, path, identity, offset, nbytes, read.inside, target)
+            done = reader.execute_chunk(read, path, identity, offset, nbytes, target)
             if not done:
                 self._locator.forget(chunk_id)
-            walk = wanted
-        self._idle.append((read, walk))
+        self._idle.append((read, wanted))
         return done
 
     def read_few(self, boxes: Sequence[Box], target: npt.NDArray[Any], reader: Reader, box_stride: int) -> bool:
@@ -118,37 +106,45 @@ class ChunkReads:
         strides = first.target_strides(inner)
         offset = first.target_offset(inner) + first_offset(target)
         read, _ = self._take()
-        pieces = self._cut(boxes, strides, offset, box_stride, read)
-        done = pieces is not None
-        if pieces is not None:
-            walked = source_strides(self._grid, first.steps)
-            for chunk_id, (path, identity, offset, nbytes), inside, counts, target_offset in pieces:
-                read.set_walk(counts, walked, strides, target_offset)
-                done = reader.execute_chunk(read, path, identity, offset, nbytes, inside, target, here=True)
-                if not done:
-                    self._locator.forget(chunk_id)
-                    break
+        parts = self._cut(boxes, strides, offset, box_stride)
+        done = parts is not None and self._read_parts(parts, first.steps, strides, target, read, reader)
         self._idle.append((read, ()))
         return done
 
     def _cut(
-        self, boxes: Sequence[Box], strides: Sequence[int], offset: int, box_stride: int, read: planning.ChunkRead
-    ) -> list[_Piece] | None:
-        """The pieces of all boxes; None: too many, or two of one chunk, or one that has to be looked up first."""
-        pieces: dict[int, _Piece] = {}
+        self, boxes: Sequence[Box], strides: Sequence[int], offset: int, box_stride: int
+    ) -> list[tuple[Sequence[int], Sequence[int], int]] | None:
+        """Start, count and place in the target of the parts of all boxes that lie in one chunk; None: too many."""
+        parts: list[tuple[Sequence[int], Sequence[int], int]] = []
         for box in boxes:
-            parts = _pieces_of(box, self._grid.chunk_shape, self._few_max - len(pieces))
-            if parts is None:
+            cuts = _cut_box(box, self._grid.chunk_shape, self._few_max - len(parts))
+            if cuts is None:
                 return None
-            for starts, counts, inside_box in parts:
-                chunk_id = read.find(starts, counts, box.steps)
-                place = None if chunk_id in pieces else self._locator.find(chunk_id, read)
-                if place is None:
-                    return None
-                at = offset + sum(map(mul, inside_box, strides))
-                pieces[chunk_id] = _Piece(chunk_id, place, read.inside, counts, at)
+            parts += [(starts, counts, offset + sum(map(mul, inside, strides))) for starts, counts, inside in cuts]
             offset += box_stride
-        return list(pieces.values())
+        return parts
+
+    def _read_parts(
+        self,
+        parts: Sequence[tuple[Sequence[int], Sequence[int], int]],
+        steps: Sequence[int],
+        strides: Sequence[int],
+        target: npt.NDArray[Any],
+        read: planning.ChunkRead,
+        reader: Reader,
+    ) -> bool:
+        seen = set()
+        for starts, counts, offset in parts:
+            read.set_walk(counts, steps, strides, offset)
+            chunk_id = read.find(starts)
+            place = None if chunk_id in seen else self._locator.find(chunk_id, read)
+            if place is None:  # or the chunk of another part, which a plan would decode but once
+                return False
+            if not reader.execute_chunk(read, *place, target, True):
+                self._locator.forget(chunk_id)
+                return False
+            seen.add(chunk_id)
+        return True
 
     def _take(self) -> tuple[planning.ChunkRead, _Walk]:
         try:
@@ -157,9 +153,9 @@ class ChunkReads:
             return planning.ChunkRead(self._grid, self._chain, self._itemsize, self._fill_data), ()
 
 
-def _pieces_of(box: Box, chunk_shape: Sequence[int], most: int) -> list[_Part] | None:
+def _cut_box(box: Box, chunk_shape: Sequence[int], most: int) -> list[_Part] | None:
     """A box cut at the borders of chunks; None where that gives more than so many pieces."""
-    cuts = []
+    cuts: list[list[tuple[int, int, int]]] = []
     count = 1
     for place in zip(box.starts, box.counts, box.steps, chunk_shape, strict=True):
         cuts.append(_cuts(*place, most // count))
@@ -173,7 +169,7 @@ def _pieces_of(box: Box, chunk_shape: Sequence[int], most: int) -> list[_Part] |
 
 def _cuts(start: int, count: int, step: int, length: int, most: int) -> list[tuple[int, int, int]]:
     """The same along one dimension: start, count, and which element of the box the first is; at most one too many."""
-    cuts = []
+    cuts: list[tuple[int, int, int]] = []
     done = 0
     while done < count and len(cuts) <= most:
         at = start + done * step
@@ -181,14 +177,3 @@ def _cuts(start: int, count: int, step: int, length: int, most: int) -> list[tup
         cuts.append((at, here, done))
         done += here
     return cuts
-
-
-def source_strides(grid: planning.Grid, steps: Sequence[int]) -> Sequence[int]:
-    """Bytes in a decoded chunk from one element of a box to the next."""
-    if steps.count(1) == len(steps):
-        return grid.chunk_strides
-    # With a step as long as a chunk there is one element in each, and no next one; the product might overflow.
-    return [
-        stride * step if step < length else 0
-        for stride, step, length in zip(grid.chunk_strides, steps, grid.chunk_shape, strict=True)
-    ]

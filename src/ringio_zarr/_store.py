@@ -7,9 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +18,7 @@ from ._keys import ChunkKeyEncoding
 
 # Consolidated metadata of the largest hierarchies is some 100 MB; a sparse file of terabytes is not metadata.
 _MAX_DOCUMENT_NBYTES: Final = 1 << 30
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_URL: Final = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 # Up to here Python integers are faster than numpy, whose calls cost about a microsecond each.
 _FEW: Final = 16
 
@@ -37,6 +35,8 @@ class LocalStore:
     root: str
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
+        from pathlib import Path  # here and below, not with this module: it takes 3 ms to import
+
         self.root = str(Path(root).absolute())
 
     def file_path(self, key: str) -> str:
@@ -82,10 +82,14 @@ class LocalStore:
 
     def is_file(self, key: str) -> bool:
         """Whether a file has this key."""
+        from pathlib import Path
+
         return Path(self.file_path(key)).is_file()
 
     def child_directories(self, key: str) -> list[str]:
         """The names of the directories directly below, and of links to directories, sorted."""
+        from pathlib import Path
+
         with os.scandir(self.file_path(key)) as entries:
             return sorted(
                 entry.name
@@ -125,9 +129,11 @@ def make_store(location: Any) -> LocalStore:
     path = os.fspath(location)
     if not isinstance(path, str):
         raise TypeError(f"expected a path as str, got {excerpt(path)}")
-    if isinstance(location, str) and (match := _URL.match(path)):
+    if isinstance(location, str) and "://" in path and (match := re.match(_URL, path)):
         if match[1].lower() != "file":
             raise NotImplementedError(f"{excerpt(path)}: only local paths and file:// URLs can be opened yet")
+        from urllib.parse import unquote, urlsplit  # late: with all that it imports, it takes 3 ms
+
         url = urlsplit(path)
         if url.netloc.lower() not in ("", "localhost"):
             raise ValueError(f"{excerpt(path)}: a file:// URL of the host {url.netloc!r}")
@@ -181,9 +187,9 @@ class ChunkFiles:
         """The path of a chunk."""
         return self._prefix + self._chunk_keys.encode(self.coordinates(number))
 
-    def encoded_path(self, coordinates: Sequence[int]) -> bytes:
+    def encoded_path(self, coordinates: tuple[int, ...]) -> bytes:
         """The path of the chunk with these coordinates, as the system takes it."""
-        return self._pattern % tuple(coordinates)
+        return self._pattern % coordinates
 
     def paths(self, numbers: npt.NDArray[np.uint64]) -> list[str]:
         """The paths of some chunks."""
