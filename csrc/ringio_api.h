@@ -356,9 +356,9 @@ struct ringio_chunk {
     int64_t outer[32];  /* where in the grid of outermost chunks ringio_chunk_find() has found it */
 };
 
-/* ringio_chunk_find() gives the id of the innermost chunk that holds all of the box that begins at 'starts' (dim_count of
-   them) and has the chunk's counts and steps; it must be inside the array and not empty.  Sets 'outer' and where in the
-   chunk the box begins.  Returns -1 where there is more than one such chunk. */
+/* ringio_chunk_find() gives the id of the innermost chunk that holds all of the box that begins at 'starts' (dim_count
+   of them) and has the chunk's counts and steps; it must be inside the array and not empty.  Sets 'outer' and where in
+   the chunk the box begins.  Returns -1 where there is more than one such chunk. */
 int64_t ringio_chunk_find(struct ringio_chunk *chunk, const int64_t *starts);
 
 /* ringio_chunk_read() fills in the rest: the chunk is the 'nbytes' from 'offset' on (RINGIO_MISSING: there is none, and
