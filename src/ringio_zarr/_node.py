@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from ringio import Reader, default_reader
 
@@ -18,8 +17,7 @@ from ._store import LocalStore
 ZarrFormat = Literal[2, 3]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How arrays are read; a group hands its own on to its members.
 
     Attributes:
@@ -28,7 +26,7 @@ class Options:
     """
 
     reader: Reader | None = None
-    cache: ShardIndexCache = field(default=default_cache)
+    cache: ShardIndexCache = default_cache
 
     def get_reader(self) -> Reader:
         """The reader."""
