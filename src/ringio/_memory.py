@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._core import ffi
+from ._limits import memory_limit_bytes
 
 # Below this malloc keeps memory by itself, and does it faster.
 SMALLEST_NBYTES: Final = 1 << 20
@@ -60,8 +61,6 @@ _idle_limit: list[int] = []
 
 def _idle_nbytes_max() -> int:
     if not _idle_limit:
-        from ._limits import memory_limit_bytes  # late, as pathlib takes 3 ms to import
-
         _idle_limit.append(memory_limit_bytes() // _IDLE_SHARE)
     return _idle_limit[0]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from . import _limits
 from ._core import ffi, lib
 from ._errors import BackendError
 from .planning import LOCAL_MAX_GAP_BYTES, LOCAL_MAX_REQUEST_BYTES
@@ -65,8 +66,6 @@ class Options:
         Raises:
             BackendError: the environment variable RINGIO_BACKEND names no backend.
         """
-        from . import _limits  # late, as pathlib takes 3 ms to import
-
         options = ffi.new("struct ringio_options *")
         options.backend = self._backend()
         options.worker_count = self.workers or min(_limits.worker_count(), _WORKERS_MAX)
