@@ -41,9 +41,11 @@ static int32_t read_waiting(const struct slot *slot)
     struct iovec single;
     uint32_t place_count;
     const struct iovec *places = slot_places(slot, &single, &place_count);
+    off_t position = (off_t)(slot->offset + slot->got_nbytes);
     ssize_t nbytes;
     do {
-        nbytes = preadv(slot->file->fd, places, (int)place_count, (off_t)(slot->offset + slot->got_nbytes));
+        nbytes = place_count == 1 ? pread(slot->file->fd, places->iov_base, places->iov_len, position)
+                                  : preadv(slot->file->fd, places, (int)place_count, position);
     } while (nbytes < 0 && errno == EINTR);
     return nbytes < 0 ? -errno : (int32_t)nbytes;
 }
