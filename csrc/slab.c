@@ -12,7 +12,7 @@
 /* A region is one huge page (2 MiB on x86-64 and the common arm64 kernels), cut into buffers of one class. */
 #define REGION_NBYTES ((uint64_t)2 << 20)
 #define SMALLEST_NBYTES ((uint64_t)4096)
-#define CLASS_COUNT 9 /* 4 KiB, 8 KiB ... SLAB_SMALL_NBYTES */
+#define CLASS_COUNT 10 /* 4 KiB, 8 KiB ... REGION_NBYTES */
 
 /* Small memory that a slab may hold: 128 requests of 256 KiB, the deepest window of cold reads. */
 #define REGIONS_MAX 16
@@ -192,7 +192,7 @@ static void give_small(struct slab *slab, uint8_t *buffer, uint64_t nbytes)
 /* A buffer that does not fit a class, or whose slab has no region to its name, counts as large. */
 static uint64_t large_nbytes(const struct slab *slab, uint64_t nbytes)
 {
-    int large = nbytes > SLAB_SMALL_NBYTES || (nbytes && slab->regions_max == 0);
+    int large = nbytes > REGION_NBYTES || (nbytes && slab->regions_max == 0);
     return large ? (nbytes + 4095) & ~(uint64_t)4095 : 0;
 }
 

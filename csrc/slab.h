@@ -1,7 +1,7 @@
 /* slab.h: the buffers of one worker, in size classes, on huge pages, recycled.
 
    Huge pages double what O_DIRECT and large copies reach, and buffers that come back in last-out-first-in order are
-   still in the cache.  A slab cuts small buffers from its own share of the reader's memory limit; buffers above 1 MiB
+   still in the cache.  A slab cuts small buffers from its own share of the reader's memory limit; buffers above 2 MiB
    come out of an allowance that all slabs share.  A slab waits for that allowance only while it holds nothing, so no
    two slabs can wait for each other. */
 #ifndef RINGIO_SLAB_H
