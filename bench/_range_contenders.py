@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import limits
-from _common import Entry, UnavailableError
+from _common import Entry
 
 Buffers = Sequence[Any] | npt.NDArray[np.uint8]
 ReadRanges = Callable[[], Buffers]
@@ -85,11 +85,21 @@ def ringio_columns_out(task: RangeTask) -> ReadRanges:
 def ringio_direct(task: RangeTask) -> ReadRanges:
     import ringio
 
-    try:
-        reader = ringio.Reader(direct=True)
-    except ringio.BackendError as error:
-        raise UnavailableError(str(error)) from None
-    ranges, output = task.tuples(), task.new_output()
+    reader, ranges = ringio.Reader(direct=True), task.tuples()
+    return lambda: reader.read_ranges(ranges)
+
+
+def ringio_auto(task: RangeTask) -> ReadRanges:
+    import ringio
+
+    reader, ranges = ringio.Reader(direct="auto"), task.tuples()
+    return lambda: reader.read_ranges(ranges)
+
+
+def ringio_direct_out(task: RangeTask) -> ReadRanges:
+    import ringio
+
+    reader, ranges, output = ringio.Reader(direct=True), task.tuples(), task.new_output()
 
     def read() -> Buffers:
         reader.read_ranges(ranges, out=output)
@@ -158,7 +168,9 @@ CONTENDERS: dict[str, Callable[[RangeTask], ReadRanges]] = {
     "ringio, list of tuples, `out=`": ringio_tuples_out,
     "ringio, columns": ringio_columns,
     "ringio, columns, `out=`": ringio_columns_out,
-    "ringio, `direct=True`, `out=`": ringio_direct,
+    "ringio, `direct=True`": ringio_direct,
+    "ringio, `direct=True`, `out=`": ringio_direct_out,
+    'ringio, `direct="auto"`': ringio_auto,
     "`os.pread` loop": pread_loop,
     "`os.preadv` loop into one buffer": pread_loop_out,
     f"`os.pread` in {THREADS} threads": pread_threads,

@@ -17,7 +17,7 @@ THREADED = ("zarrista, in threads", "zarrs-python, in threads", "zarr-python, fu
 SINGLE = ("zarrista, one by one", "zarrs-python, one by one", "zarr-python, fused pipeline, one by one", "zarr-python")
 
 CROPS = (*LIMITS, "ringio", "ringio, `out=`", *TENSORSTORE, *THREADED, "zarr-python")
-COLD_CROPS = (*LIMITS, "ringio", "ringio, `direct=True`", *TENSORSTORE, *THREADED)
+COLD_CROPS = (*LIMITS, "ringio", "ringio, `direct=True`", 'ringio, `direct="auto"`', *TENSORSTORE, *THREADED)
 EVERYBODY = (
     *LIMITS,
     "ringio",

@@ -53,14 +53,9 @@ def new_output(task: CropTask) -> npt.NDArray[Any]:
 
 def ringio(task: CropTask, way: str) -> ReadCrops:
     import ringio_zarr
-    from ringio import BackendError, Reader
+    from ringio import Reader
 
-    reader = None
-    if way == "direct":
-        try:
-            reader = Reader(direct=True)
-        except BackendError as error:
-            raise UnavailableError(str(error)) from None
+    reader = {"direct": lambda: Reader(direct=True), "auto": lambda: Reader(direct="auto")}.get(way, lambda: None)()
     array = ringio_zarr.open_array(task.path, reader=reader)
     if way == "getitem":
         return lambda starts: [array[selection(start, task.crop_shape)] for start in starts]
@@ -185,6 +180,7 @@ CONTENDERS: dict[str, tuple[Callable[[CropTask, str], ReadCrops], str]] = {
     "ringio": (ringio, "new"),
     "ringio, `out=`": (ringio, "out"),
     "ringio, `direct=True`": (ringio, "direct"),
+    'ringio, `direct="auto"`': (ringio, "auto"),
     "ringio, `array[...]`": (ringio, "getitem"),
     "TensorStore, one by one": (tensorstore, "one by one"),
     "TensorStore, all futures at once": (tensorstore, "futures"),

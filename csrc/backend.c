@@ -114,7 +114,7 @@ void backend_choose(const struct ringio_options *options, struct backend_choice 
 
 /* ----------------------------------------------------------------------------------------------------------- making */
 
-static struct backend *new_inner(uint32_t kind, uint32_t queue_depth)
+static struct backend *new_inner(uint32_t kind, uint32_t queue_depth, int reads_direct)
 {
     if (kind == RINGIO_BACKEND_MEMORY)
         return backend_memory_new(queue_depth);
@@ -123,7 +123,7 @@ static struct backend *new_inner(uint32_t kind, uint32_t queue_depth)
     if (kind == RINGIO_BACKEND_URING)
         backend = backend_uring_new(queue_depth);
 #endif
-    return backend ? backend : backend_pread_new(queue_depth);
+    return backend ? backend : backend_pread_new(queue_depth, reads_direct);
 }
 
 static int edits_completions(const struct ringio_faults *faults)
@@ -135,7 +135,7 @@ static int edits_completions(const struct ringio_faults *faults)
 struct backend *backend_new(uint32_t kind, const struct ringio_options *options)
 {
     uint32_t queue_depth = options->queue_depth ? options->queue_depth : 1;
-    struct backend *inner = new_inner(kind, queue_depth);
+    struct backend *inner = new_inner(kind, queue_depth, options->direct != RINGIO_DIRECT_OFF);
     if (!inner || !edits_completions(&options->faults))
         return inner;
     struct backend *faulty = backend_faulty_new(inner, &options->faults, queue_depth);

@@ -23,6 +23,8 @@ struct slot {
     uint64_t offset;
     uint64_t want_nbytes; /* above 0 */
     uint64_t got_nbytes;  /* are there already: the read goes on behind them */
+    uint32_t block_nbytes; /* above 0: it is read past the page cache, in whole blocks of so many bytes */
+    int direct_fd;         /* with 'block_nbytes': where from */
 
     int32_t result;       /* bytes read now, 0 at the end of the file, or -errno */
     const uint8_t *bytes; /* where byte 'offset' lies: 'data', or the memory backend's own */
@@ -31,6 +33,12 @@ struct slot {
     uint32_t generation; /* the backend's: tells a completion from that of an earlier use of the slot */
     struct slot *next;   /* the backend's, while the slot is submitted */
 };
+
+/* Where the slot is read from. */
+static inline int slot_fd(const struct slot *slot)
+{
+    return slot->block_nbytes ? slot->direct_fd : slot->file->fd;
+}
 
 struct backend;
 
@@ -58,6 +66,7 @@ struct backend {
     uint64_t lost;         /* counts slots reaped with -EIO whose buffers the kernel may still write to, at any time */
     uint32_t window_count; /* how many slots are worth having in flight now: adapts to what is cached */
     uint64_t window_nbytes;
+    uint32_t direct_count; /* how many slots are worth having in flight of those that are read past the page cache */
 };
 
 /* What backend_choose() found. */
@@ -74,9 +83,10 @@ void backend_choose(const struct ringio_options *options, struct backend_choice 
    With options->faults set its completions are edited on the way. */
 struct backend *backend_new(uint32_t kind, const struct ringio_options *options);
 
-/* One file each; 'queue_depth' is the most slots in flight.  NULL: cannot be made, errno says why.  The faulty one owns
-   'inner' once it is made. */
-struct backend *backend_pread_new(uint32_t queue_depth);
+/* One file each; 'queue_depth' is the most slots in flight; 'reads_direct': there will be slots with block_nbytes, so
+   that it pays to get ready for them.  NULL: cannot be made, errno says why.  The faulty one owns 'inner' once it is
+   made. */
+struct backend *backend_pread_new(uint32_t queue_depth, int reads_direct);
 struct backend *backend_memory_new(uint32_t queue_depth);
 struct backend *backend_faulty_new(struct backend *inner, const struct ringio_faults *faults, uint32_t queue_depth);
 #ifdef RINGIO_HAVE_URING

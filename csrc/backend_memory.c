@@ -63,6 +63,7 @@ struct backend *backend_memory_new(uint32_t queue_depth)
         .ops = &memory_ops,
         .window_count = window.count,
         .window_nbytes = window.nbytes,
+        .direct_count = 1,
     };
     return &memory->backend;
 }

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backend_aio.h"
 #include "backend_private.h"
 
 /* The "threads" backend: plain system calls of the worker's own thread.  It looks ahead in place of having threads of
@@ -13,12 +14,16 @@
    there.  64 reads ahead on one thread reach what 64 threads do.
 
    Where the kernel can say "not cached" (RWF_NOWAIT), submit() tries at once: a hit is done, and a miss has started the
-   disk.  Elsewhere (tmpfs, overlayfs, FUSE) the clock tells whether a read had to wait. */
+   disk.  Elsewhere (tmpfs, overlayfs, FUSE) the clock tells whether a read had to wait.
+
+   Past the page cache nothing can be read ahead: those reads go to the kernel's older interface for many of them at a
+   time, or one after the other where that cannot be had. */
 struct pread_backend {
     struct backend backend;
     struct window window;
     struct slot_queue done;
     struct slot_queue waiting; /* to be read in this order when somebody waits for them */
+    struct aio *aio;           /* for direct reads, or NULL */
 };
 
 #define LOOK_AHEAD_COUNT_MAX 64
@@ -44,8 +49,8 @@ static int32_t read_waiting(const struct slot *slot)
     off_t position = (off_t)(slot->offset + slot->got_nbytes);
     ssize_t nbytes;
     do {
-        nbytes = place_count == 1 ? pread(slot->file->fd, places->iov_base, places->iov_len, position)
-                                  : preadv(slot->file->fd, places, (int)place_count, position);
+        nbytes = place_count == 1 ? pread(slot_fd(slot), places->iov_base, places->iov_len, position)
+                                  : preadv(slot_fd(slot), places, (int)place_count, position);
     } while (nbytes < 0 && errno == EINTR);
     return nbytes < 0 ? -errno : (int32_t)nbytes;
 }
@@ -94,6 +99,11 @@ static void pread_submit(struct backend *backend, struct slot *slot)
     slot->result = -EAGAIN;
     if (slot_is_out_of_reach(slot)) {
         slot->result = 0;
+    } else if (slot->block_nbytes) {
+        if (self->aio) {
+            aio_submit(self->aio, slot);
+            return;
+        }
     } else if (slot->file->nowait) {
         slot->result = read_cached(slot);
         learn(self, slot->result != -EAGAIN);
@@ -108,7 +118,7 @@ static void pread_submit(struct backend *backend, struct slot *slot)
 static void read_oldest(struct pread_backend *self)
 {
     struct slot *slot = slot_queue_pop(&self->waiting);
-    if (slot->file->nowait) {
+    if (slot->file->nowait || slot->block_nbytes) {
         slot->result = read_waiting(slot);
     } else {
         int64_t start_ns = clock_ns();
@@ -121,14 +131,28 @@ static void read_oldest(struct pread_backend *self)
 static uint32_t pread_reap(struct backend *backend, struct slot **completed, uint32_t capacity, int wait)
 {
     struct pread_backend *self = (struct pread_backend *)backend;
-    if (wait && capacity && !self->done.first && self->waiting.first)
+    uint32_t count = 0;
+    if (self->aio)
+        count = aio_reap(self->aio, completed, capacity, wait && !self->done.first && !self->waiting.first);
+    if (wait && capacity && count == 0 && !self->done.first && self->waiting.first)
         read_oldest(self);
-    return slot_queue_drain(&self->done, completed, capacity);
+    return count + slot_queue_drain(&self->done, completed + count, capacity - count);
 }
 
 static void pread_free(struct backend *backend)
 {
-    free(backend);
+    struct pread_backend *self = (struct pread_backend *)backend;
+    if (self->aio)
+        aio_free(self->aio);
+    free(self);
+}
+
+static void pread_abandon(struct backend *backend)
+{
+    struct pread_backend *self = (struct pread_backend *)backend;
+    if (self->aio)
+        aio_abandon(self->aio);
+    free(self);
 }
 
 static const struct backend_ops pread_ops = {
@@ -136,19 +160,21 @@ static const struct backend_ops pread_ops = {
     .submit = pread_submit,
     .reap = pread_reap,
     .free = pread_free,
-    .abandon = pread_free,
+    .abandon = pread_abandon,
 };
 
-struct backend *backend_pread_new(uint32_t queue_depth)
+struct backend *backend_pread_new(uint32_t queue_depth, int reads_direct)
 {
     struct pread_backend *self = calloc(1, sizeof *self);
     if (!self)
         return NULL;
+    self->aio = reads_direct ? aio_new(queue_depth) : NULL;
     window_init(&self->window, queue_depth < LOOK_AHEAD_COUNT_MAX ? queue_depth : LOOK_AHEAD_COUNT_MAX);
     self->backend = (struct backend){
         .ops = &pread_ops,
         .window_count = self->window.count,
         .window_nbytes = self->window.nbytes,
+        .direct_count = !self->aio ? 1 : queue_depth < DIRECT_COUNT_MAX ? queue_depth : DIRECT_COUNT_MAX,
     };
     return &self->backend;
 }

@@ -81,6 +81,10 @@ struct window {
     uint64_t nbytes;
 };
 
+/* Direct reads in flight in one worker: more bring nothing, and a virtual disk has 256 places for all workers, beyond
+   which submitting waits. */
+#define DIRECT_COUNT_MAX 64
+
 #define WINDOW_CACHED_SHARE 0.9f
 #define WINDOW_WAITING_SHARE 0.5f
 

@@ -179,7 +179,8 @@ static void uring_submit(struct backend *backend, struct slot *slot)
     struct uring *self = (struct uring *)backend;
     assert(slot->index < self->queue_depth);
     slot->bytes = slot->data;
-    if (self->has_failed || !slot->file->nowait || slot_is_out_of_reach(slot))
+    int is_slow = !slot->file->nowait && !slot->block_nbytes; /* a direct read is worth a thread of the kernel */
+    if (self->has_failed || is_slow || slot_is_out_of_reach(slot))
         inner_submit(self, slot);
     else
         slot_queue_push(&self->waiting, slot);
@@ -196,10 +197,10 @@ static void prepare(struct uring *self)
         uint32_t place_count;
         const struct iovec *places = slot_places(slot, &single, &place_count);
         if (places == &single)
-            io_uring_prep_read(sqe, slot->file->fd, single.iov_base, (unsigned)single.iov_len,
+            io_uring_prep_read(sqe, slot_fd(slot), single.iov_base, (unsigned)single.iov_len,
                                slot->offset + slot->got_nbytes);
         else
-            io_uring_prep_readv(sqe, slot->file->fd, places, place_count, slot->offset + slot->got_nbytes);
+            io_uring_prep_readv(sqe, slot_fd(slot), places, place_count, slot->offset + slot->got_nbytes);
         slot->generation = self->sequence++;
         io_uring_sqe_set_data64(sqe, (uint64_t)slot->generation << 32 | slot->index);
         assert(!self->slots[slot->index]);
@@ -252,10 +253,15 @@ static void ring_submit(struct uring *self)
         int status = io_uring_submit(&self->ring);
         if (status > 0) {
             assert((uint32_t)status <= self->prepared.count);
+            uint32_t buffered_count = 0; /* direct reads say nothing about what is cached */
             for (int i = 0; i < status; i++)
-                slot_queue_pop(&self->prepared);
+                buffered_count += slot_queue_pop(&self->prepared)->block_nbytes == 0;
             self->in_flight += (uint32_t)status;
-            window_adapt(&self->window, count_completed(self, first, (uint32_t)status), (uint32_t)status);
+            if (buffered_count) {
+                uint32_t completed_count = count_completed(self, first, (uint32_t)status);
+                window_adapt(&self->window, completed_count < buffered_count ? completed_count : buffered_count,
+                             buffered_count);
+            }
         } else if (status < 0 && !is_passing(status)) {
             self->has_lost |= status == -EBADR;
             give_up(self);
@@ -415,7 +421,7 @@ struct backend *backend_uring_new(uint32_t queue_depth)
     struct uring_probe probe;
     struct uring *self = calloc(1, sizeof *self);
     struct slot **slots = calloc(queue_depth, sizeof *slots);
-    struct backend *inner = backend_pread_new(queue_depth);
+    struct backend *inner = backend_pread_new(queue_depth, 0);
     int status = self && slots && inner ? ring_open(&self->ring, queue_depth, &probe) : -ENOMEM;
     if (status) {
         if (inner)
@@ -434,6 +440,7 @@ struct backend *backend_uring_new(uint32_t queue_depth)
         .ops = &uring_ops,
         .window_count = self->window.count,
         .window_nbytes = self->window.nbytes,
+        .direct_count = queue_depth < DIRECT_COUNT_MAX ? queue_depth : DIRECT_COUNT_MAX,
     };
     return &self->backend;
 }

@@ -94,6 +94,7 @@ static void file_close(struct file *file)
 {
     if (file->fd >= 0)
         close(file->fd);
+    direct_close(&file->direct);
     free((void *)(uintptr_t)file->data);
     free(file);
 }
@@ -203,7 +204,8 @@ static void cache_shrink(struct file_cache *cache, uint32_t count_max)
 }
 
 /* A read of one byte that must not wait: -EOPNOTSUPP says that this filesystem knows no such thing (tmpfs, overlayfs,
-   FUSE); a ring would hand each read there to a kernel thread. */
+   FUSE); a ring would hand each read there to a kernel thread.  At the end of the file it brings nothing to the
+   cache. */
 static int probe_nowait(struct file_cache *cache, const struct file *file)
 {
     for (uint32_t i = 0; i < cache->device_count; i++)
@@ -213,7 +215,7 @@ static int probe_nowait(struct file_cache *cache, const struct file *file)
 #ifdef RWF_NOWAIT
     char byte;
     struct iovec iov = {&byte, 1};
-    nowait = preadv2(file->fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN;
+    nowait = preadv2(file->fd, &iov, 1, (off_t)file->identity.nbytes, RWF_NOWAIT) >= 0 || errno == EAGAIN;
 #endif
     if (cache->device_count < FILE_DEVICES) {
         cache->devices[cache->device_count].device = file->identity.device;

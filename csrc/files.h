@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "direct.h"
 #include "ringio.h"
 
 struct file {
@@ -17,6 +18,7 @@ struct file {
     int nowait;          /* reads of cached data answer at once (FMODE_NOWAIT): worth a ring */
     const uint8_t *data; /* the bytes themselves, for the memory backend; else NULL */
     struct ringio_identity identity;
+    struct direct_file direct;
     /* the cache's own: */
     uint64_t hash;
     uint64_t pins;

@@ -19,6 +19,9 @@
 /* Decoding starts when this many reads are there: few enough that their bytes are still in the cache. */
 #define REAP_MAX 16
 
+/* Of reads past the page cache, none of which completes at once: a disk of 3 GB/s is busy with so much for 5 ms. */
+#define WINDOW_NBYTES_DIRECT ((uint64_t)16 << 20)
+
 static uint64_t now_ns(void)
 {
     struct timespec now;
@@ -36,8 +39,12 @@ struct pump *pump_new(uint32_t kind, const struct ringio_options *options, struc
         return NULL;
     memset(pump, 0, sizeof *pump);
     pump->queue_depth = kind ? options->queue_depth : 1;
+    pump->direct = options->direct;
     if (kind)
         pump->backend = backend_new(kind, options);
+    /* One direct read at a time is slower than the page cache, which reads ahead. */
+    if (pump->backend && pump->backend->direct_count < 2 && pump->direct == RINGIO_DIRECT_AUTO)
+        pump->direct = RINGIO_DIRECT_OFF;
     pump->memory = backend_new(RINGIO_BACKEND_MEMORY, options);
     pump->slab_limit = limit;
     pump->slab = slab_new(limit);
@@ -109,8 +116,11 @@ static int start(struct pump *pump, struct ringio_job *job, uint64_t request_ind
     } else if (status == 1 && work->slot.want_nbytes == 0) {
         work_run(pump, work, 0);
     } else if (status == 1) {
+        work->counted_nbytes = work->slot.want_nbytes;
+        pump->was_direct = work->slot.block_nbytes > 0;
         pump->in_flight++;
-        pump->in_flight_nbytes += work->slot.want_nbytes;
+        pump->in_flight_nbytes += work->counted_nbytes;
+        counter_add(&pump->counters.direct_requests, (uint64_t)pump->was_direct);
         pump->backend->ops->submit(pump->backend, &work->slot);
         return 0;
     }
@@ -149,8 +159,11 @@ static int window_is_open(struct pump *pump)
         replace_slab(pump);
     if (pump->has_lost)
         return 0;
-    return pump->in_flight == 0 || (pump->idle && pump->in_flight < pump->backend->window_count &&
-                                    pump->in_flight_nbytes < pump->backend->window_nbytes);
+    if (pump->in_flight == 0)
+        return 1;
+    uint32_t most = pump->was_direct ? pump->backend->direct_count : pump->backend->window_count;
+    uint64_t most_nbytes = pump->was_direct ? WINDOW_NBYTES_DIRECT : pump->backend->window_nbytes;
+    return pump->idle && pump->in_flight < most && pump->in_flight_nbytes < most_nbytes;
 }
 
 /* Waits for reads, then decodes and scatters them. */
@@ -173,7 +186,7 @@ static void reap(struct pump *pump)
             continue;
         }
         pump->in_flight--;
-        pump->in_flight_nbytes -= work->slot.want_nbytes;
+        pump->in_flight_nbytes -= work->counted_nbytes;
         work_give(pump, work);
     }
     counter_add(&pump->counters.decode_ns, now_ns() - reaped_ns);
@@ -225,7 +238,7 @@ static int read_cached(struct pump *pump, struct work *work)
     struct iovec single = {slot->data, slot->want_nbytes};
     const struct iovec *places = slot->vectors ? slot->vectors->items : &single;
     int place_count = slot->vectors ? (int)slot->vectors->count : 1;
-    if (!slot->file->nowait)
+    if (!slot->file->nowait || slot->block_nbytes)
         return 0;
     slot->result = (int32_t)preadv2(slot->file->fd, places, place_count, (off_t)slot->offset, RWF_NOWAIT);
     pump->held.round++;

@@ -94,6 +94,8 @@ struct ringio_reader *ringio_reader_new(const struct ringio_options *options)
         reader->options.worker_count = 1;
     if (reader->options.queue_depth == 0)
         reader->options.queue_depth = 1;
+    if (reader->options.direct && reader->options.open_files > 1)
+        reader->options.open_files /= 2; /* a file may be open twice */
     uint32_t worker_count = reader->options.worker_count;
     reader->workers = calloc(worker_count, sizeof *reader->workers);
     reader->inline_pumps = calloc(worker_count, sizeof *reader->inline_pumps);
@@ -106,7 +108,7 @@ struct ringio_reader *ringio_reader_new(const struct ringio_options *options)
     static const struct ringio_faults no_faults;
     reader->faulty = memcmp(&options->faults, &no_faults, sizeof no_faults) != 0;
     backend_choose(options, &reader->choice);
-    file_cache_init(&reader->files, options->open_files, reader->choice.kind == RINGIO_BACKEND_MEMORY);
+    file_cache_init(&reader->files, reader->options.open_files, reader->choice.kind == RINGIO_BACKEND_MEMORY);
     memory_limit_init(&reader->limit, options->memory_limit_bytes, worker_count * 2);
     pthread_mutex_init(&reader->mutex, NULL);
     pthread_cond_init(&reader->work, NULL);
@@ -162,6 +164,7 @@ static void add_counters(struct ringio_statistics *sum, const struct pump *pump)
     ADD(bytes_asked);
     ADD(bytes_decoded);
     ADD(coalesced_requests);
+    ADD(direct_requests);
     ADD(retries);
     ADD(inline_jobs);
     ADD(wait_ns);
@@ -203,7 +206,7 @@ static uint64_t chunk_nbytes(const struct ringio_plan *plan)
 
 static int is_tiny(const struct ringio_reader *reader, const struct ringio_plan *plan)
 {
-    if (plan->request_count > INLINE_REQUESTS_MAX || reader->faulty)
+    if (plan->request_count > INLINE_REQUESTS_MAX || reader->faulty || reader->options.direct == RINGIO_DIRECT_ON)
         return 0;
     uint64_t nbytes = 0, task_count = 0;
     for (uint64_t i = 0; i < plan->request_count; i++) {

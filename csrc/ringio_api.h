@@ -168,6 +168,11 @@ struct ringio_failure {
 #define RINGIO_BACKEND_THREADS 2
 #define RINGIO_BACKEND_MEMORY 3
 
+/* Reads past the page cache. */
+#define RINGIO_DIRECT_OFF 0
+#define RINGIO_DIRECT_ON 1   /* wherever the file can be read so */
+#define RINGIO_DIRECT_AUTO 2 /* large requests whose pages are not in the cache */
+
 /* Completions edited on purpose, for tests: each rate is "one in so many", 0 never. */
 struct ringio_faults {
     uint64_t seed;
@@ -187,6 +192,8 @@ struct ringio_options {
     uint32_t queue_depth;  /* most requests in flight in one worker */
     uint32_t open_files;   /* most files kept open */
     uint64_t memory_limit_bytes; /* most bytes of buffers at one time, all workers together */
+    uint32_t direct; /* RINGIO_DIRECT_... */
+    uint32_t reserved;
     struct ringio_faults faults;
 };
 
@@ -198,6 +205,7 @@ struct ringio_statistics {
     uint64_t bytes_asked;  /* encoded bytes of all tasks */
     uint64_t bytes_decoded;
     uint64_t coalesced_requests; /* requests that served more than one task */
+    uint64_t direct_requests; /* requests read past the page cache, wholly or in part */
     uint64_t retries;      /* reads submitted again: short, -EAGAIN, -EINTR */
     uint64_t opens;
     uint64_t stats_calls;  /* stat(2) calls that validated an open file */

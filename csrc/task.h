@@ -18,6 +18,7 @@ struct counters {
     _Atomic uint64_t bytes_asked;
     _Atomic uint64_t bytes_decoded;
     _Atomic uint64_t coalesced_requests;
+    _Atomic uint64_t direct_requests;
     _Atomic uint64_t retries;
     _Atomic uint64_t inline_jobs;
     _Atomic uint64_t wait_ns;

@@ -1,10 +1,12 @@
 #define _GNU_SOURCE
-#include "work.h"
+#include "work_private.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "aligned.h"
 
 /* After so many -EAGAIN or -EINTR in one request it is read by a plain, blocking pread. */
 #define RETRIES_MAX 8
@@ -25,11 +27,6 @@ void work_fail(const struct work *work, int status, uint64_t got, uint64_t expec
         struct ringio_failure failure = {.got = got, .expected = expected};
         fail_task(work, (uint64_t)work->request->first_task + i, status, &failure);
     }
-}
-
-static const struct ringio_task *task_of(const struct work *work, uint32_t i)
-{
-    return &work->job->plan.tasks[work->request->first_task + i];
 }
 
 static void fill_all(struct pump *pump, const struct work *work)
@@ -96,65 +93,6 @@ static int work_measure(struct work *work, uint64_t *want_nbytes)
     return -RINGIO_TOO_LARGE;
 }
 
-/* Scratch above the size that every slab has anyway. */
-static uint64_t large_scratch_nbytes(const struct work *work)
-{
-    uint64_t most = 0;
-    for (uint32_t i = 0; i < work->request->task_count; i++) {
-        const struct ringio_plan *plan = &work->job->plan;
-        uint64_t decoded_nbytes = plan->chains[task_of(work, i)->chain].decoded_nbytes;
-        if (decoded_nbytes <= SLAB_SMALL_NBYTES || decoded_nbytes == RINGIO_SAME_SIZE || decoded_nbytes <= most)
-            continue;
-        uint64_t nbytes = task_scratch_nbytes(plan, task_of(work, i));
-        most = nbytes > most ? nbytes : most;
-    }
-    return most;
-}
-
-/* Whether each task fits into the buffer that is always there, should the whole read fail. */
-static int can_read_alone(const struct work *work)
-{
-    for (uint32_t i = 0; i < work->request->task_count; i++)
-        if (task_of(work, i)->source_nbytes > SLAB_SMALL_NBYTES)
-            return 0;
-    return work->request->nbytes <= BACKEND_PIECE_NBYTES;
-}
-
-/* Finds room for the bytes: their place in the target, nothing for those in memory, or buffers.  Returns 0, -EAGAIN
-   when other requests have to finish first, or -status. */
-static int work_prepare(struct pump *pump, struct work *work, uint64_t want_nbytes)
-{
-    const struct ringio_plan *plan = &work->job->plan;
-    const struct ringio_request *request = work->request;
-    const struct ringio_task *first = task_of(work, 0);
-    work->placed = 0;
-    work->slot.data = NULL;
-    work->slot.vectors = NULL;
-    if (request->task_count == 1 && first->source_offset == 0 &&
-        (request->nbytes == want_nbytes || request->nbytes == RINGIO_TO_END) &&
-        (first->source_nbytes == want_nbytes || first->source_nbytes == RINGIO_TO_END))
-        work->slot.data = task_place(plan, first, want_nbytes);
-    work->buffers = (struct slab_buffers){0};
-    if (!work->slot.data && request->nbytes == want_nbytes && !work->held->file->data &&
-        can_read_alone(work) && vectors_make(&work->vectors, plan, request, pump->trash))
-        work->slot.vectors = &work->vectors;
-    if (work->slot.data || work->slot.vectors) {
-        work->placed = 1;
-        return 0;
-    }
-    if (!work->held->file->data)
-        work->buffers.source_nbytes = want_nbytes;
-    work->buffers.scratch_nbytes = large_scratch_nbytes(work);
-    uint64_t needed = work->buffers.source_nbytes + work->buffers.scratch_nbytes;
-    int status = slab_take(pump->slab, &work->buffers);
-    work->slot.data = work->buffers.source;
-    if (status == -RINGIO_NO_MEMORY)
-        work_fail(work, status, needed, slab_limit(slab_memory_limit(pump->slab)));
-    else if (status && status != -EAGAIN)
-        work_fail(work, status, 0, 0);
-    return status;
-}
-
 static int check_tasks(const struct work *work)
 {
     const struct ringio_plan *plan = &work->job->plan;
@@ -209,20 +147,15 @@ int work_begin(struct pump *pump, struct work *work, struct ringio_job *job, uin
     }
     work->held = pump->held.current;
     work->held->users++;
-    uint64_t want_nbytes;
-    if (work_measure(work, &want_nbytes))
+    if (work_measure(work, &work->want_nbytes))
         return 0;
-    status = work_prepare(pump, work, want_nbytes);
+    status = work_prepare(pump, work);
     if (status == -EAGAIN) {
         held_put(&pump->held, work->held);
         return -EAGAIN;
     }
     if (status)
         return 0;
-    work->slot.file = work->held->file;
-    work->slot.offset = request->offset + (work->slot.vectors ? work->vectors.start_offset : 0);
-    work->slot.want_nbytes = work->slot.vectors ? work->vectors.nbytes : want_nbytes;
-    work->slot.got_nbytes = 0;
     work->slot.bytes = work->slot.data;
     return 1;
 }
@@ -355,13 +288,37 @@ static void work_read_rest(struct pump *pump, struct work *work)
     counter_add(&pump->counters.bytes_read, more > 0 ? (uint64_t)more : 0);
 }
 
+/* A read past the page cache came back.  Returns 1 when it goes on; else the slot is as after any other read, and there
+   are all the bytes, or slot->result says why not. */
+static int complete_direct(struct pump *pump, struct work *work)
+{
+    struct slot *slot = &work->slot;
+    uint64_t offset = work->request->offset;
+    counter_add(&pump->counters.bytes_read, slot->result > 0 ? (uint64_t)slot->result : 0);
+    int goes_on = aligned_advance(slot, offset + work->want_nbytes);
+    if (!goes_on)
+        aligned_end(slot, offset, work->want_nbytes);
+    if (slot->result == -EINVAL || slot->result == -EOPNOTSUPP)
+        direct_refuse(&work->held->file->direct);
+    /* What is missing behind a short read, or after a refusal, is read through the page cache. */
+    int is_refused = slot->result >= 0 || slot->result == -EINVAL || slot->result == -EOPNOTSUPP ||
+                     slot->result == -EAGAIN || slot->result == -EINTR || slot->result == -ENOMEM ||
+                     slot->result == -ENOBUFS;
+    goes_on |= is_refused && slot->got_nbytes < slot->want_nbytes;
+    counter_add(&pump->counters.retries, (uint64_t)goes_on);
+    return goes_on;
+}
+
 int work_complete(struct pump *pump, struct work *work)
 {
     struct slot *slot = &work->slot;
     int32_t result = slot->result;
     if (atomic_load_explicit(&work->job->cancelled, memory_order_relaxed))
         return 0;
-    if (result > 0) {
+    if (slot->block_nbytes) {
+        if (complete_direct(pump, work))
+            return 1;
+    } else if (result > 0) {
         assert((uint64_t)result <= slot->want_nbytes - slot->got_nbytes);
         slot->got_nbytes += (uint64_t)result;
         if (slot->vectors)

@@ -20,6 +20,8 @@ struct work {
     uint64_t request_index;
     struct held_file *held;
     struct slab_buffers buffers;
+    uint64_t want_nbytes;     /* of the request; its slot may want more, to read whole blocks */
+    uint64_t counted_nbytes;  /* what it counts for in pump->in_flight_nbytes */
     uint32_t retries;
     int placed; /* the bytes go straight into the target, or into several, by 'vectors' */
     struct vectors vectors;
@@ -37,6 +39,8 @@ struct pump {
     uint8_t *trash; /* for vectors */
     struct counters counters;
     uint32_t queue_depth;
+    uint32_t direct; /* RINGIO_DIRECT_... */
+    int was_direct;  /* the request that was submitted last is read past the page cache */
     struct work *works; /* queue_depth of them */
     struct work *idle;
     uint32_t in_flight;

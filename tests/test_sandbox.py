@@ -154,3 +154,31 @@ class TestPartOfIt:
                     assert [bytes(one) for one in got] == [data[i * 10_000 : i * 10_000 + 5000] for i in range(count)]
             """
         run_child(script, path, backend, number)
+
+
+class TestDirect:
+    @pytest.mark.parametrize("call", ["io_setup", "io_submit", "io_getevents", "statx", "cachestat"])
+    @pytest.mark.parametrize("direct", [True, "auto"])
+    def test_refused(self, run_child, make_file, call, direct):
+        """Whatever a sandbox takes away of what direct reads are made of, the bytes come."""
+        path, _ = make_file(4 << 20)
+        script = """
+            import errno, os, sys
+            import ringio, seccomp
+
+            path, call, direct = sys.argv[1:]
+            data = open(path, "rb").read()
+            if getattr(seccomp, call.upper()) < 0:
+                print("no number for", call)
+                raise SystemExit(seccomp.CANNOT)
+            seccomp.refuse(errno.EPERM, getattr(seccomp, call.upper()))
+            os.sync()
+            ranges = [(path, i * 100_003, 100_000) for i in range(40)]
+            for backend in ("threads", "auto"):
+                with open(path, "rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                with ringio.Reader(backend, workers=2, direct=direct if direct == "auto" else True) as reader:
+                    got = reader.read_ranges(ranges)
+                    assert [bytes(one) for one in got] == [data[o : o + n] for _, o, n in ranges]
+            """
+        run_child(script, path, call, direct, RINGIO_BACKEND="")

@@ -24,7 +24,8 @@ RINGIO_FLOORS = [
     ["planning"],
     ["_placing"],
     ["_plan"],
-    ["_batch", "_execute", "_options"],
+    ["_execute", "_options", "_blocks"],
+    ["_batch"],
     ["_handle"],
     ["_reader"],
     ["testing", "__init__"],
@@ -47,7 +48,7 @@ RINGIO_ZARR_FLOORS = [
 ]
 C_FLOORS = [
     ["ringio_api"],
-    ["ringio", "sort", "planes"],
+    ["ringio", "sort", "planes", "direct"],
     ["cffi_prelude", "plan", "scatter", "slab", "files", "codec"],
     ["codec_private", "task", "job"],
     [
@@ -63,14 +64,16 @@ C_FLOORS = [
         "vectors",
     ],
     ["codec_blosc_header", "backend"],
-    ["backend_private", "work"],
-    ["backend_faulty", "backend_memory", "backend_pread", "backend_uring"],
+    ["backend_private", "aligned"],
+    ["backend_aio", "work"],
+    ["work_private"],
+    ["work_prepare", "backend_faulty", "backend_memory", "backend_pread", "backend_uring"],
     ["pump"],
     ["reader"],
     ["worker", "fork", "chunk"],
 ]
 # A header that is private to a few files of one module, and may be included by those alone.
-PRIVATE_HEADERS = {"codec_private": "codec", "backend_private": "backend"}
+PRIVATE_HEADERS = {"codec_private": "codec", "backend_private": "backend", "work_private": "work"}
 
 LINES_MAX = 450
 

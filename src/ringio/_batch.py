@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from . import planning
+from . import _blocks, planning
 from ._core import ffi, lib
 from ._errors import RangeError, error_from_failure
 from ._failures import TaskFailure
@@ -137,16 +137,22 @@ class BatchPlan(NamedTuple):
         plan: with one target: all ranges back to back.
         starts: int64[n], where each range goes in the target.
         ends: int64[n].
+        target_nbytes: of the target.
         range_of_task: int64[t].
+        widened: bool[n], ranges of which more is read than was asked for; None: there are none.
     """
 
     plan: Plan
     starts: I64
     ends: I64
+    target_nbytes: int
     range_of_task: I64
+    widened: NDArray[np.bool_] | None
 
 
-def make_plan(batch: Batch, *, max_gap_bytes: int, max_request_bytes: int, keep_places: bool) -> BatchPlan:
+def make_plan(
+    batch: Batch, *, max_gap_bytes: int, max_request_bytes: int, keep_places: bool, in_blocks: bool = False
+) -> BatchPlan:
     """The plan that reads a batch.
 
     Args:
@@ -154,6 +160,8 @@ def make_plan(batch: Batch, *, max_gap_bytes: int, max_request_bytes: int, keep_
         max_gap_bytes: see ``Reader``.
         max_request_bytes: see ``Reader``.
         keep_places: a range that failed already has its place in the target all the same; else it takes none.
+        in_blocks: lay the target out so that long ranges can be read past the page cache without a copy; else all
+            ranges are back to back.
     """
     nbytes = batch.nbytes
     if batch.errors:
@@ -167,7 +175,14 @@ def make_plan(batch: Batch, *, max_gap_bytes: int, max_request_bytes: int, keep_
         places = nbytes
     ends = np.cumsum(places)
     starts = ends - places
-    chosen, offsets, counts, targets = _pieces(batch.offsets, nbytes, starts)
+    target_nbytes = int(ends[-1]) if len(ends) else 0
+    blocks = _blocks.widen(batch.ranges, batch.offsets, nbytes) if in_blocks else None
+    chosen: I64 | None
+    if blocks is None:
+        chosen, offsets, counts, targets = _pieces(batch.offsets, nbytes, starts)
+    else:
+        starts, ends, target_nbytes = blocks.starts, blocks.starts + nbytes, blocks.target_nbytes
+        chosen, offsets, counts, targets = _blocks.cut(blocks)
     files = batch.ranges.path_index[chosen] if chosen is not None else batch.ranges.path_index
     requests, tasks, task_pieces = planning.coalesce(
         files,
@@ -189,7 +204,14 @@ def make_plan(batch: Batch, *, max_gap_bytes: int, max_request_bytes: int, keep_
         layouts=_LAYOUT,
     )
     pieces = task_pieces.view(np.int64)
-    return BatchPlan(plan, starts, ends, pieces if chosen is None else chosen[pieces])
+    return BatchPlan(
+        plan,
+        starts,
+        ends,
+        target_nbytes,
+        pieces if chosen is None else chosen[pieces],
+        None if blocks is None else blocks.widened,
+    )
 
 
 def _pieces(offsets: I64, nbytes: I64, targets: I64) -> tuple[I64 | None, I64, I64, I64]:
@@ -230,6 +252,12 @@ def _range_error(plan: Plan, ranges: Ranges, i: int, failure: TaskFailure) -> Ex
         # The core speaks of the piece that it read; the user asked for the whole.
         return _core_error(path, offset, length, status=failure.status, got=failure.got, expected=offset + length)
     return error_from_failure(failure, path=path, offset=offset, length=length, step_names=(), chunk=None)
+
+
+def may_be_of_others(planned: BatchPlan, failures: list[TaskFailure]) -> bool:
+    """Whether a range failed that was read with bytes around it, whose fault that may be."""
+    widened = planned.widened
+    return widened is not None and any(widened[planned.range_of_task[int(failure.task)]] for failure in failures)
 
 
 def first_error(errors: dict[int, Exception], count: int) -> Exception:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Buffers(Sequence[memoryview]):
     """The bytes of each range, in the order asked: a sequence of read-only memoryviews.
 
-    All of them lie in one allocation, back to back, and a memoryview is made only when it is asked for. A buffer keeps
-    the memory of its whole batch alive; ``bytes(buffers[i])`` is a copy that does not.
+    All of them lie in one allocation, back to back unless the reader is ``direct``, and a memoryview is made only when
+    it is asked for. A buffer keeps the memory of its whole batch alive; ``bytes(buffers[i])`` is a copy that does not.
 
     With ``on_error="return"`` the exception of a range that failed stands in its place.
 

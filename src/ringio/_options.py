@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from . import _limits
 from ._core import ffi, lib
@@ -18,6 +18,17 @@ BACKENDS: Final = {
     "threads": lib.RINGIO_BACKEND_THREADS,
     "memory": lib.RINGIO_BACKEND_MEMORY,
 }
+Direct: TypeAlias = Literal[False, True, "auto"]
+
+_DIRECT: Final[dict[Direct, int]] = {
+    False: lib.RINGIO_DIRECT_OFF,
+    True: lib.RINGIO_DIRECT_ON,
+    "auto": lib.RINGIO_DIRECT_AUTO,
+}
+# Past the page cache nothing is read ahead: a gap costs bandwidth over IOPS of the disk, and a request costs little for
+# its size.
+_DIRECT_MAX_GAP_BYTES: Final = 32 << 10
+_DIRECT_MAX_REQUEST_BYTES: Final = 512 << 10
 _ENVIRONMENT: Final = "RINGIO_BACKEND"
 _WORKERS_MAX: Final = 1024
 # Measured on NVMe: reads in flight beyond 128 in each worker bring nothing, and below some 64 the device idles.
@@ -38,11 +49,16 @@ class Options:
     max_request_bytes: int | None = None
     memory_limit_bytes: int | None = None
     open_files: int | None = None
+    direct: Direct = False
     faults: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise ValueError(f"backend {self.backend!r}, one of {', '.join(map(repr, BACKENDS))} is due")
+        if not isinstance(self.direct, bool | str):
+            raise TypeError(f"direct is {self.direct!r}; False, True or 'auto' is due")
+        if self.direct not in _DIRECT:
+            raise ValueError(f"direct is {self.direct!r}; False, True or 'auto' is due")
         _check("workers", self.workers, 1, _WORKERS_MAX)
         _check("queue_depth", self.queue_depth, 1, _QUEUE_DEPTH_MAX)
         _check("max_gap_bytes", self.max_gap_bytes, 0, 1 << 40)
@@ -53,12 +69,14 @@ class Options:
     @property
     def gap_bytes(self) -> int:
         """``max_gap_bytes``, or its default."""
-        return LOCAL_MAX_GAP_BYTES if self.max_gap_bytes is None else self.max_gap_bytes
+        default = _DIRECT_MAX_GAP_BYTES if self.direct is True else LOCAL_MAX_GAP_BYTES
+        return default if self.max_gap_bytes is None else self.max_gap_bytes
 
     @property
     def request_bytes(self) -> int:
         """``max_request_bytes``, or its default."""
-        return LOCAL_MAX_REQUEST_BYTES if self.max_request_bytes is None else self.max_request_bytes
+        default = _DIRECT_MAX_REQUEST_BYTES if self.direct is True else LOCAL_MAX_REQUEST_BYTES
+        return default if self.max_request_bytes is None else self.max_request_bytes
 
     def struct(self) -> Any:
         """``struct ringio_options *`` for this machine.
@@ -72,6 +90,7 @@ class Options:
         options.queue_depth = self.queue_depth or _QUEUE_DEPTH
         options.open_files = self.open_files or _limits.open_files()
         options.memory_limit_bytes = self.memory_limit_bytes or max(_limits.memory_limit_bytes(), _MEMORY_MIN_BYTES)
+        options.direct = _DIRECT[self.direct]
         for name, value in self.faults.items():
             setattr(options.faults, name, value)
         return options

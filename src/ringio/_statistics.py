@@ -19,6 +19,7 @@ class Statistics(NamedTuple):
         bytes_asked: encoded bytes of all tasks; more than ``bytes_read`` where ranges overlap.
         bytes_decoded: what they decoded to.
         coalesced_requests: requests that served more than one task.
+        direct_requests: requests that were read past the page cache, wholly or in part.
         retries: reads that were submitted again: short, EAGAIN, EINTR.
         opens: files opened.
         stats_calls: stat(2) calls that checked whether an open file is still the one at its path.
@@ -36,6 +37,7 @@ class Statistics(NamedTuple):
     bytes_asked: int
     bytes_decoded: int
     coalesced_requests: int
+    direct_requests: int
     retries: int
     opens: int
     stats_calls: int

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from ._options import Options
+from ._options import Direct, Options
 from ._reader import Reader
 
 __all__ = ["faulty_reader"]
@@ -28,6 +28,7 @@ def faulty_reader(
     workers: int | None = None,
     queue_depth: int | None = None,
     memory_limit_bytes: int | None = None,
+    direct: Direct = False,
 ) -> Reader:
     """A reader whose reads go wrong now and then.
 
@@ -49,6 +50,7 @@ def faulty_reader(
         workers: see :class:`ringio.Reader`.
         queue_depth: see :class:`ringio.Reader`.
         memory_limit_bytes: see :class:`ringio.Reader`.
+        direct: see :class:`ringio.Reader`.
     """
     return Reader.from_options(
         Options(
@@ -56,6 +58,7 @@ def faulty_reader(
             workers=workers,
             queue_depth=queue_depth,
             memory_limit_bytes=memory_limit_bytes,
+            direct=direct,
             faults={
                 "seed": seed,
                 "short_rate": short,

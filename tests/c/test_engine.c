@@ -413,10 +413,11 @@ static void test_sizes(struct ringio_reader *reader)
 }
 
 /* Faults that a reader must overcome by itself. */
-static void test_faults(uint32_t backend)
+static void test_faults(uint32_t backend, uint32_t direct)
 {
     for (uint64_t seed = 1; seed <= 8; seed++) {
         struct ringio_options options = make_options(backend);
+        options.direct = direct;
         options.faults = (struct ringio_faults){.seed = seed,
                                                 .short_rate = 3,
                                                 .zero_rate = 7,
@@ -430,6 +431,28 @@ static void test_faults(uint32_t backend)
         test_batches(reader);
         ringio_reader_free(reader);
     }
+}
+
+/* Past the page cache, from many threads at once, which all want the same file opened so. */
+static void test_direct(uint32_t backend)
+{
+    struct ringio_options options = make_options(backend);
+    options.direct = RINGIO_DIRECT_ON;
+    struct ringio_reader *reader = make_reader(&options);
+    if (!reader)
+        return;
+    test_threads(reader);
+    test_batches(reader);
+    test_failures(reader);
+    test_overwritten(reader);
+    test_cancel(reader);
+    if (!getenv("RINGIO_TEST_TSAN"))
+        test_fork(reader, 1);
+    struct ringio_statistics statistics;
+    ringio_reader_statistics(reader, &statistics);
+    printf("backend %u: %d of %d requests were direct\n", backend, (int)statistics.direct_requests,
+           (int)statistics.requests);
+    ringio_reader_free(reader);
 }
 
 int main(void)
@@ -468,7 +491,9 @@ int main(void)
         ringio_job_free(job);
         ringio_reader_free(reader);
         batch_free(batch);
-        test_faults(backends[i]);
+        for (uint32_t direct = RINGIO_DIRECT_OFF; direct <= RINGIO_DIRECT_AUTO; direct++)
+            test_faults(backends[i], direct);
+        test_direct(backends[i]);
     }
     for (int i = 0; i < FILE_COUNT; i++) {
         unlink(paths[i]);

@@ -15,6 +15,11 @@ import sys
 IO_URING_SETUP = 425
 IO_URING_ENTER = 426
 IO_URING_REGISTER = 427
+CACHESTAT = 451
+IO_SETUP = {"x86_64": 206, "aarch64": 0}.get(platform.machine(), -1)
+IO_SUBMIT = {"x86_64": 209, "aarch64": 2}.get(platform.machine(), -1)
+IO_GETEVENTS = {"x86_64": 208, "aarch64": 4}.get(platform.machine(), -1)
+STATX = {"x86_64": 332, "aarch64": 291}.get(platform.machine(), -1)
 PREADV2 = {"x86_64": 327, "aarch64": 286}.get(platform.machine(), -1)
 
 _SECCOMP = {"x86_64": 317, "aarch64": 277}.get(platform.machine(), -1)

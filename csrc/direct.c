@@ -1,0 +1,176 @@
+#define _GNU_SOURCE
+#include "direct.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#endif
+
+#if defined(__linux__) && defined(O_DIRECT) && defined(SYS_statx)
+
+/* The state in one word, so that no lock is needed: the descriptor, the block size above it, and flags. */
+#define OPENED ((uint64_t)1 << 63)
+#define REFUSED ((uint64_t)1 << 62)
+#define MAY_PLACE ((uint64_t)1 << 61)
+#define BLOCK_SHIFT 32
+#define BLOCK_MASK ((uint64_t)0xffff)
+
+static struct direct_mode mode_of(uint64_t state)
+{
+    if (!(state & OPENED) || (state & REFUSED))
+        return (struct direct_mode){.fd = -1};
+    return (struct direct_mode){
+        .fd = (int)(uint32_t)state,
+        .block_nbytes = (uint32_t)(state >> BLOCK_SHIFT & BLOCK_MASK),
+        .may_place = (state & MAY_PLACE) != 0,
+    };
+}
+
+/* ------------------------------------------------------------------------------------------------- what it demands */
+
+/* struct statx of Linux 6.1 and later; the headers of many distributions are older. */
+struct statx_dio {
+    uint32_t mask;
+    uint8_t before[148];
+    uint32_t memory_align, offset_align;
+    uint8_t after[96];
+};
+_Static_assert(sizeof(struct statx_dio) == 256, "as the kernel has it");
+
+#define STATX_DIOALIGN_ 0x2000u
+
+/* Files that are nowhere but in the page cache. */
+#define TMPFS_MAGIC_ 0x01021994u
+#define RAMFS_MAGIC_ 0x858458f6u
+#define HUGETLBFS_MAGIC_ 0x958458f6u
+
+static int lives_in_memory(int fd)
+{
+    struct statfs info;
+    if (fstatfs(fd, &info))
+        return 1;
+    uint32_t type = (uint32_t)info.f_type;
+    return type == TMPFS_MAGIC_ || type == RAMFS_MAGIC_ || type == HUGETLBFS_MAGIC_;
+}
+
+/* The block size and MAY_PLACE as in the state, or REFUSED.  A kernel that says nothing is older than 6.1, or its
+   filesystem is: 4096 suits all disks, but before 5.19 a fork() while the disk writes to memory that the child shares
+   could lose what it wrote.  Our buffers are not shared with children. */
+static uint64_t demands_of(int fd)
+{
+    struct statx_dio info = {0};
+    if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN_, &info) || !(info.mask & STATX_DIOALIGN_))
+        return lives_in_memory(fd) ? REFUSED : (uint64_t)DIRECT_BLOCK_NBYTES_MAX << BLOCK_SHIFT;
+    uint64_t block = info.memory_align > info.offset_align ? info.memory_align : info.offset_align;
+    if (!info.memory_align || !info.offset_align || block > DIRECT_BLOCK_NBYTES_MAX || (block & (block - 1)))
+        return REFUSED;
+    return block << BLOCK_SHIFT | MAY_PLACE;
+}
+
+/* --------------------------------------------------------------------------------------------------- open and close */
+
+static int is_same_file(int fd, int other_fd)
+{
+    struct stat info, other;
+    return fstat(fd, &info) == 0 && fstat(other_fd, &other) == 0 && info.st_dev == other.st_dev &&
+           info.st_ino == other.st_ino;
+}
+
+/* Returns OPENED with all that belongs to it, REFUSED, or 0 when it may be otherwise next time.  O_NONBLOCK is for a
+   FIFO that may be there by now, and is taken away again as in file_open(). */
+static uint64_t try_open(const char *path, int fd)
+{
+    int direct_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_DIRECT);
+    if (direct_fd < 0)
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EINTR ? 0 : REFUSED;
+    uint64_t demands = REFUSED;
+    if (is_same_file(direct_fd, fd) && fcntl(direct_fd, F_SETFL, O_DIRECT) == 0)
+        demands = demands_of(direct_fd);
+    if (demands & REFUSED) {
+        close(direct_fd);
+        return REFUSED;
+    }
+    return OPENED | demands | (uint32_t)direct_fd;
+}
+
+struct direct_mode direct_open(struct direct_file *direct, const char *path, int fd)
+{
+    uint64_t state = atomic_load_explicit(&direct->state, memory_order_acquire);
+    if (state)
+        return mode_of(state);
+    uint64_t opened = try_open(path, fd);
+    if (!opened || atomic_compare_exchange_strong_explicit(&direct->state, &state, opened, memory_order_acq_rel,
+                                                           memory_order_acquire))
+        return mode_of(opened);
+    if (opened & OPENED)
+        close((int)(uint32_t)opened); /* another thread was faster */
+    return mode_of(state);
+}
+
+void direct_refuse(struct direct_file *direct)
+{
+    atomic_fetch_or_explicit(&direct->state, REFUSED, memory_order_relaxed); /* others may be reading: it stays open */
+}
+
+void direct_close(struct direct_file *direct)
+{
+    uint64_t state = atomic_load_explicit(&direct->state, memory_order_acquire);
+    if (state & OPENED)
+        close((int)(uint32_t)state);
+}
+
+/* ---------------------------------------------------------------------------------------------------- does it pay? */
+
+#ifdef SYS_cachestat
+#define CACHESTAT_NUMBER SYS_cachestat
+#else
+#define CACHESTAT_NUMBER 451 /* the same on all architectures but Alpha */
+#endif
+
+#define PAGE_NBYTES ((uint64_t)4096)
+#define CACHED_SHARE 8 /* one in so many */
+
+int direct_is_cached(int fd, uint64_t offset, uint64_t nbytes)
+{
+#ifdef __alpha__
+    (void)fd, (void)offset, (void)nbytes;
+    return 1;
+#else
+    struct { uint64_t offset, nbytes; } range = {offset, nbytes};
+    struct { uint64_t cached, dirty, writeback, evicted, recently_evicted; } pages = {0};
+    if (nbytes == 0 || syscall(CACHESTAT_NUMBER, fd, &range, &pages, 0))
+        return 1;
+    return pages.cached > nbytes / PAGE_NBYTES / CACHED_SHARE;
+#endif
+}
+
+#else /* a system without O_DIRECT */
+
+struct direct_mode direct_open(struct direct_file *direct, const char *path, int fd)
+{
+    (void)direct, (void)path, (void)fd;
+    return (struct direct_mode){.fd = -1};
+}
+
+void direct_refuse(struct direct_file *direct)
+{
+    (void)direct;
+}
+
+void direct_close(struct direct_file *direct)
+{
+    (void)direct;
+}
+
+int direct_is_cached(int fd, uint64_t offset, uint64_t nbytes)
+{
+    (void)fd, (void)offset, (void)nbytes;
+    return 1;
+}
+
+#endif
