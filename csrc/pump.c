@@ -166,6 +166,14 @@ static int window_is_open(struct pump *pump)
     return pump->idle && pump->in_flight < most && pump->in_flight_nbytes < most_nbytes;
 }
 
+/* Tells the job what is done: not for each request, as all threads write to that one cache line. */
+static void report(struct pump *pump, struct ringio_job *job)
+{
+    if (pump->done_count)
+        atomic_fetch_add_explicit(&job->done_count, pump->done_count, memory_order_relaxed);
+    pump->done_count = 0;
+}
+
 /* Waits for reads, then decodes and scatters them. */
 static void reap(struct pump *pump)
 {
@@ -208,6 +216,7 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
             if (next == end) {
                 if (atomic_load_explicit(job_count, memory_order_relaxed) > 1 && now_ns() - begin_ns > TURN_NS)
                     break;
+                report(pump, job);
                 end = job_claim(job, claim_size(job, worker_count), &next);
                 if (end == 0) {
                     next = 0;
@@ -223,7 +232,9 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
             reap(pump);
         else if (next == end)
             break;
+        report(pump, job);
     }
+    report(pump, job);
     held_forget(&pump->held);
     slab_rest(pump->slab);
 }
@@ -286,6 +297,7 @@ int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_m
             work_give(pump, work);
         }
     }
+    report(pump, job);
     held_forget(&pump->held);
     slab_rest(pump->slab);
     if (finished)

@@ -63,7 +63,7 @@ void work_give(struct pump *pump, struct work *work)
     work_drop(pump, work);
     counter_add(&pump->counters.requests, 1);
     counter_add(&pump->counters.coalesced_requests, work->request->task_count > 1);
-    atomic_fetch_add_explicit(&work->job->done_count, 1, memory_order_relaxed);
+    pump->done_count++;
 }
 
 /* How many bytes the request can have: a file that ends early is found out here, before anything is allocated.  Returns

@@ -43,6 +43,7 @@ struct pump {
     int was_direct;  /* the request that was submitted last is read past the page cache */
     struct work *works; /* queue_depth of them */
     struct work *idle;
+    uint32_t done_count; /* requests of the current job that it does not know to be done */
     uint32_t in_flight;
     uint64_t in_flight_nbytes;
 };
