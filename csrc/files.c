@@ -29,7 +29,7 @@ int identity_equal(const struct ringio_identity *a, const struct ringio_identity
     return a->device == b->device && a->inode == b->inode && a->nbytes == b->nbytes && a->mtime_ns == b->mtime_ns;
 }
 
-static void identity_of_path(const char *path, struct ringio_identity *identity)
+void identity_of_path(const char *path, struct ringio_identity *identity)
 {
     struct stat info;
     if (stat(path, &info) == 0)
@@ -45,12 +45,6 @@ static void identity_of_open(int fd, struct ringio_identity *identity)
         identity_set(identity, &info);
     else
         *identity = (struct ringio_identity){.status = -errno};
-}
-
-void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count, struct ringio_identity *identities)
-{
-    for (uint64_t i = 0; i < count; i++)
-        identity_of_path(paths + path_offsets[i], &identities[i]);
 }
 
 /* ----------------------------------------------------------------------------------------------- one file, uncached */
@@ -203,24 +197,39 @@ static void cache_shrink(struct file_cache *cache, uint32_t count_max)
     }
 }
 
+/* Returns -1 for a device that was not probed yet. */
+static int known_nowait(struct file_cache *cache, uint64_t device)
+{
+    uint32_t count = atomic_load_explicit(&cache->device_count, memory_order_acquire);
+    for (uint32_t i = 0; i < count; i++)
+        if (cache->devices[i].device == device)
+            return cache->devices[i].nowait;
+    return -1;
+}
+
 /* A read of one byte that must not wait: -EOPNOTSUPP says that this filesystem knows no such thing (tmpfs, overlayfs,
    FUSE); a ring would hand each read there to a kernel thread.  At the end of the file it brings nothing to the
    cache. */
 static int probe_nowait(struct file_cache *cache, const struct file *file)
 {
-    for (uint32_t i = 0; i < cache->device_count; i++)
-        if (cache->devices[i].device == file->identity.device)
-            return cache->devices[i].nowait;
-    int nowait = 0;
+    uint64_t device = file->identity.device;
+    int nowait = known_nowait(cache, device);
+    if (nowait >= 0)
+        return nowait;
+    nowait = 0;
 #ifdef RWF_NOWAIT
     char byte;
     struct iovec iov = {&byte, 1};
     nowait = preadv2(file->fd, &iov, 1, (off_t)file->identity.nbytes, RWF_NOWAIT) >= 0 || errno == EAGAIN;
 #endif
-    if (cache->device_count < FILE_DEVICES) {
-        cache->devices[cache->device_count].device = file->identity.device;
-        cache->devices[cache->device_count++].nowait = nowait;
+    pthread_mutex_lock(&cache->mutex);
+    uint32_t count = atomic_load_explicit(&cache->device_count, memory_order_relaxed);
+    if (count < FILE_DEVICES && known_nowait(cache, device) < 0) {
+        cache->devices[count].device = device;
+        cache->devices[count].nowait = nowait;
+        atomic_store_explicit(&cache->device_count, count + 1, memory_order_release);
     }
+    pthread_mutex_unlock(&cache->mutex);
     return nowait;
 }
 
@@ -229,18 +238,27 @@ static void count_up(_Atomic uint64_t *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* Opens 'path' and puts it into the cache, pinned.  Another thread may have been faster: its file is as good. */
-static int open_and_insert(struct file_cache *cache, const char *path, uint64_t hash, struct file **result)
+/* Opens 'path', if need be at the cost of files that are kept open. */
+static int open_new(struct file_cache *cache, const char *path, uint64_t hash, struct file **opened)
 {
-    struct file *file;
-    int status = file_open(path, hash, cache->load, &file);
+    int status = file_open(path, hash, cache->load, opened);
     count_up(&cache->opens);
     if (status == -EMFILE || status == -ENFILE) {
         pthread_mutex_lock(&cache->mutex);
         cache_shrink(cache, 0);
         pthread_mutex_unlock(&cache->mutex);
-        status = file_open(path, hash, cache->load, &file);
+        status = file_open(path, hash, cache->load, opened);
     }
+    if (status == 0)
+        (*opened)->nowait = probe_nowait(cache, *opened);
+    return status;
+}
+
+/* Opens 'path' and puts it into the cache, pinned.  Another thread may have been faster: its file is as good. */
+static int open_and_insert(struct file_cache *cache, const char *path, uint64_t hash, struct file **result)
+{
+    struct file *file;
+    int status = open_new(cache, path, hash, &file);
     if (status)
         return status;
     pthread_mutex_lock(&cache->mutex);
@@ -251,7 +269,7 @@ static int open_and_insert(struct file_cache *cache, const char *path, uint64_t 
     } else {
         if (other)
             cache_remove(cache, other);
-        file->nowait = probe_nowait(cache, file);
+        file->is_kept = 1;
         file->chain_next = cache->buckets[hash % FILE_BUCKETS];
         cache->buckets[hash % FILE_BUCKETS] = file;
         lru_push(cache, file);
@@ -262,6 +280,17 @@ static int open_and_insert(struct file_cache *cache, const char *path, uint64_t 
     pthread_mutex_unlock(&cache->mutex);
     *result = file;
     return 0;
+}
+
+int file_get_once(struct file_cache *cache, const char *path, const struct ringio_identity *expected,
+                  struct file **result)
+{
+    int status = open_new(cache, path, 0, result);
+    if (status == 0 && expected && !identity_equal(&(*result)->identity, expected)) {
+        file_close(*result);
+        status = -RINGIO_CHANGED;
+    }
+    return status;
 }
 
 /* The open file of this path, pinned, or NULL. */
@@ -327,6 +356,10 @@ int file_is_elsewhere(struct file_cache *cache, const struct file *file)
 
 void file_put(struct file_cache *cache, struct file *file)
 {
+    if (!file->is_kept) {
+        file_close(file);
+        return;
+    }
     pthread_mutex_lock(&cache->mutex);
     assert(file->pins > 0);
     file->pins--;

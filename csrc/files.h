@@ -20,6 +20,7 @@ struct file {
     struct ringio_identity identity;
     struct direct_file direct;
     /* the cache's own: */
+    int is_kept; /* in the cache, or once was; else its one user closes it */
     uint64_t hash;
     uint64_t pins;
     struct file *chain_next; /* same hash bucket */
@@ -36,7 +37,7 @@ struct file_cache {
     struct file *newest, *oldest;
     uint32_t count, count_max;
     int load; /* memory backend: read the whole file when it is opened */
-    uint32_t device_count;
+    _Atomic uint32_t device_count; /* these never change, so they are looked at without the mutex */
     struct { uint64_t device; int nowait; } devices[FILE_DEVICES]; /* probed once each */
     _Atomic uint64_t opens;
     _Atomic uint64_t stat_calls;
@@ -62,6 +63,11 @@ int file_get_known(struct file_cache *cache, const char *path, const struct ring
    written to.  Where it does not, all bytes that were read before the call are those of the identity. */
 int file_is_elsewhere(struct file_cache *cache, const struct file *file);
 
+/* file_get_once() opens 'path' for one read: it is neither looked for in the cache nor put there, and file_put() closes
+   it.  For plans of more files than are kept open, which would push each other out.  Returns as file_get(). */
+int file_get_once(struct file_cache *cache, const char *path, const struct ringio_identity *expected,
+                  struct file **file);
+
 /* file_has_changed() says whether the open file was written to since: asked after a read, it says whether the bytes are
    those of the identity.  Every write(2) and truncation sets the modification time before it changes a byte, but clocks
    are coarse: before Linux 6.13 two writes within one tick (1 to 10 ms) look like one. */
@@ -71,5 +77,8 @@ int file_has_changed(const struct file *file);
 void file_put(struct file_cache *cache, struct file *file);
 
 int identity_equal(const struct ringio_identity *a, const struct ringio_identity *b);
+
+/* identity_of_path() looks up what 'path' names; identity->status says what went wrong. */
+void identity_of_path(const char *path, struct ringio_identity *identity);
 
 #endif

@@ -40,8 +40,10 @@ static void abandon(struct ringio_reader *reader)
 {
     for (uint32_t i = 0; i < reader->started_count; i++) {
         struct pump *pump = atomic_load_explicit(&reader->workers[i].pump, memory_order_relaxed);
-        if (pump)
+        if (pump) {
             pump->backend->ops->abandon(pump->backend);
+            held_abandon(&pump->held);
+        }
         atomic_store_explicit(&reader->workers[i].pump, NULL, memory_order_relaxed);
     }
     reader->started_count = 0;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 int held_init(struct held_files *held, struct file_cache *cache, const struct ringio_options *options,
               uint32_t request_count)
@@ -27,9 +28,10 @@ void held_put(struct held_files *held, struct held_file *file)
     assert(file->users > 0);
     if (--file->users > 0)
         return;
-    if (file->file != &file->in_memory)
-        file_put(held->cache, file->file);
-    file->file = NULL;
+    struct file *done = file->file;
+    file->file = NULL; /* first, so that a child of fork() finds no file here that was freed */
+    if (done != &file->in_memory)
+        file_put(held->cache, done);
 }
 
 void held_forget(struct held_files *held)
@@ -37,6 +39,13 @@ void held_forget(struct held_files *held)
     if (held->current)
         held_put(held, held->current);
     held->current = NULL;
+}
+
+/* Files that serve one request each, and are more than are kept open: none would be found again.  The memory backend
+   keeps bytes, not descriptors. */
+static int opens_once(const struct held_files *held, const struct ringio_job *job)
+{
+    return !job->seen && job->plan.file_count > held->cache->count_max && !held->cache->load;
 }
 
 /* Opens, or finds, what the plan calls file number 'index'. */
@@ -54,8 +63,9 @@ static int open_file(struct held_files *held, struct held_file *place, struct ri
     const struct ringio_identity *expected = job_expects(job, index, &room);
     const char *path = job->plan.paths + record->path_offset;
     struct file *file;
-    int status = job->looks_up_late ? file_get_known(held->cache, path, expected, &file)
-                                    : file_get(held->cache, path, expected, &file);
+    int status = job->looks_up_late     ? file_get_known(held->cache, path, expected, &file)
+                 : opens_once(held, job) ? file_get_once(held->cache, path, expected, &file)
+                                         : file_get(held->cache, path, expected, &file);
     if (status)
         return status;
     if (!expected && job_saw(job, index, &file->identity)) {
@@ -86,6 +96,15 @@ int held_get(struct held_files *held, struct ringio_job *job, uint32_t index)
     held->current_job = job;
     held->current_index = index;
     return 0;
+}
+
+void held_abandon(const struct held_files *held)
+{
+    for (uint32_t i = 0; i < held->place_count; i++) {
+        const struct held_file *place = &held->places[i];
+        if (place->file && place->file != &place->in_memory && !place->file->is_kept)
+            close(place->file->fd);
+    }
 }
 
 int held_has_changed(struct held_files *held, struct held_file *file)

@@ -41,6 +41,9 @@ int held_get(struct held_files *held, struct ringio_job *job, uint32_t index);
 void held_put(struct held_files *held, struct held_file *file);
 void held_forget(struct held_files *held);
 
+/* held_abandon() is for a child after fork(): it closes what the cache does not know, and touches nothing else. */
+void held_abandon(const struct held_files *held);
+
 /* held_has_changed() says whether a file was written to since it was opened: then what was read of it may be of two
    versions.  All reads that came back in one round share one fstat(2), or stat(2) for a job that looks up late. */
 int held_has_changed(struct held_files *held, struct held_file *file);

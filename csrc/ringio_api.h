@@ -268,7 +268,8 @@ struct ringio_identity {
     uint32_t reserved;
 };
 
-/* ringio_stat() looks up 'count' paths: the i-th starts at paths + path_offsets[i] and ends with NUL. */
+/* ringio_stat() looks up 'count' paths: the i-th starts at paths + path_offsets[i] and ends with NUL.  Many are looked
+   up by several threads, as a cold disk answers many questions in the time of one. */
 void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count, struct ringio_identity *identities);
 
 /* --------------------------------------------------------------------------------------------- planning: pure maths */
@@ -378,6 +379,11 @@ int64_t ringio_chunk_find(struct ringio_chunk *chunk, const int64_t *starts);
 int ringio_chunk_read(struct ringio_reader *reader, struct ringio_chunk *chunk, const char *path,
                       const uint8_t *identity, uint64_t offset, uint64_t nbytes, uint8_t *target,
                       uint64_t target_nbytes);
+
+/* ringio_plan_order_paths() writes to 'order' the numbers of 'count' paths (as for ringio_stat()) in the order of their
+   names, as far as the first 16 bytes behind what all have in common tell; equal ones stay as they come.  Returns 1,
+   0 when that is how they stand already, or -ENOMEM. */
+int ringio_plan_order_paths(const char *paths, const uint64_t *path_offsets, uint64_t count, uint64_t *order);
 
 /* --------------------------------------------------------------------------------------------- for tests and codecs */
 

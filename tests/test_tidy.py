@@ -50,7 +50,7 @@ C_FLOORS = [
     ["ringio_api"],
     ["ringio", "sort", "planes", "direct"],
     ["cffi_prelude", "plan", "scatter", "slab", "files", "codec"],
-    ["codec_private", "task", "job"],
+    ["codec_private", "task", "job", "paths"],
     [
         "codec_blosc",
         "codec_blosclz",

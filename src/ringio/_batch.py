@@ -11,6 +11,7 @@ from . import _blocks, planning
 from ._core import ffi, lib
 from ._errors import RangeError, error_from_failure
 from ._failures import TaskFailure
+from ._paths import EncodedPaths, encode_paths, path_order
 from ._plan import Plan
 from ._ranges import Ranges
 from ._records import FILE, PROJECTION
@@ -184,6 +185,14 @@ def make_plan(
         starts, ends, target_nbytes = blocks.starts, blocks.starts + nbytes, blocks.target_nbytes
         chosen, offsets, counts, targets = _blocks.cut(blocks)
     files = batch.ranges.path_index[chosen] if chosen is not None else batch.ranges.path_index
+    paths, records = encode_paths(batch.ranges.paths), batch.files
+    order = path_order(paths)
+    if order is not None:
+        paths = EncodedPaths(paths.blob, paths.starts[order])
+        records = None if records is None else records[order]
+        place = np.empty(len(order), np.uint32)
+        place[order] = np.arange(len(order), dtype=np.uint32)
+        files = place[files]
     requests, tasks, task_pieces = planning.coalesce(
         files,
         offsets.view(np.uint64),
@@ -192,18 +201,20 @@ def make_plan(
         max_gap_bytes=max_gap_bytes,
         max_request_bytes=max_request_bytes,
     )
-    projections = np.zeros(len(offsets), PROJECTION)
-    projections["target_offset"] = targets
+    # Each task has one projection, and they are walked in the order of the tasks: so they lie in memory like that.
+    pieces = task_pieces.view(np.int64)
+    tasks["first_projection"] = np.arange(len(pieces))
+    projections = np.zeros(len(pieces), PROJECTION)
+    projections["target_offset"] = targets[pieces]
     plan = Plan.from_records(
-        paths=batch.ranges.paths,
-        files=batch.files,
+        paths=paths,
+        files=records,
         requests=requests,
         tasks=tasks,
         projections=projections,
-        counts=counts[:, np.newaxis],
+        counts=counts[pieces, np.newaxis],
         layouts=_LAYOUT,
     )
-    pieces = task_pieces.view(np.int64)
     return BatchPlan(
         plan,
         starts,

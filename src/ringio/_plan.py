@@ -13,7 +13,7 @@ from . import planning
 from ._core import ffi
 from ._errors import PlanError, error_from_failure
 from ._failures import TaskFailure
-from ._paths import encode_paths
+from ._paths import EncodedPaths, encode_paths
 from ._ranges import Ranges, RangeTuple, as_ranges
 from ._records import CHAIN, CODEC, FILE, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TARGET, TASK
 from ._targets import byte_span, writable_array
@@ -114,7 +114,7 @@ class Plan:
     def from_records(
         cls,
         *,
-        paths: Sequence[str | bytes],
+        paths: Sequence[str | bytes] | EncodedPaths,
         files: Records | None = None,
         requests: Records,
         tasks: Records,
@@ -146,7 +146,7 @@ class Plan:
             PlanError: an array of another dtype or shape. What the records say is checked when they are used.
         """
         plan = cls.__new__(cls)
-        blob, path_offsets = encode_paths(paths)
+        blob, path_offsets = paths if isinstance(paths, EncodedPaths) else encode_paths(paths)
         plan._set(
             paths=blob,
             files=_files(path_offsets, files),

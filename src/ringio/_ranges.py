@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._columns import integers
-from ._paths import local_path
+from ._paths import local_paths
 
 Path: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 RangeTuple: TypeAlias = "tuple[Path, int, int | None]"
@@ -61,7 +61,7 @@ class Ranges:
             raise ValueError(f"offsets has {offsets.ndim} dimensions, 1 is due")
         count = len(offsets)
         index = _column("path_index", path_index, count)
-        self.paths = tuple(map(local_path, paths))
+        self.paths = local_paths(tuple(paths))
         self.offsets = _read_only(offsets)
         self.lengths = _read_only(_column("lengths", lengths, count))
         # As unsigned numbers the negative ones are the largest: one pass sees both ends.
