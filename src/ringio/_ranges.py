@@ -84,21 +84,14 @@ class Ranges:
         if not rows:
             return cls((), np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64))
         try:
-            if set(map(len, rows)) != {3}:
-                raise _bad_row(rows)
             # Three passes: twice as fast as zip(*rows), which makes an iterator for each row.
-            paths = [row[0] for row in rows]
-            distinct = dict.fromkeys(paths)
+            paths = [path for path, _, _ in rows]
             offsets = _tuple_column([row[1] for row in rows])
             lengths = _tuple_lengths([row[2] for row in rows])
-        except (TypeError, OverflowError):
+            distinct, index = _distinct(paths)
+        except (TypeError, ValueError, OverflowError):
             raise _bad_row(rows) from None
-        for number, path in enumerate(distinct):
-            distinct[path] = number
-        index: ArrayLike = 0
-        if len(distinct) > 1:
-            index = np.fromiter(map(distinct.__getitem__, paths), np.uint32, len(rows))
-        return cls(tuple(distinct), index, offsets, lengths)
+        return cls(distinct, index, offsets, lengths)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -155,16 +148,26 @@ def _tuple_column(values: Sequence[Any]) -> NDArray[np.int64]:
 
 
 def _tuple_lengths(lengths: Sequence[int | None]) -> NDArray[np.int64]:
-    if None not in lengths:
+    try:
         column = _tuple_column(lengths)
         given = column
-    else:
+    except TypeError:  # some may be None; looking for it would take as long as this does
         column = _tuple_column([_TO_END if length is None else length for length in lengths])
         given = column[[length is not None for length in lengths]]
     if int(given.min(initial=0)) < 0:
-        bad = next(i for i, length in enumerate(lengths) if length is not None and length < 0)
-        raise ValueError(f"range {bad}: length {lengths[bad]} is negative; None reads to the end")
+        raise ValueError("a negative length")
     return column
+
+
+def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], ArrayLike]:
+    """The paths without repetitions, and which of them each is."""
+    if paths[0] == paths[-1] and paths.count(paths[0]) == len(paths):
+        return tuple(dict.fromkeys(paths[:1])), 0
+    distinct = dict.fromkeys(paths)
+    if len(distinct) == len(paths):
+        return tuple(distinct), np.arange(len(paths), dtype=np.uint32)
+    numbers = dict(zip(distinct, range(len(distinct)), strict=True))
+    return tuple(distinct), np.fromiter(map(numbers.__getitem__, paths), np.uint32, len(paths))
 
 
 def _bad_row(rows: Sequence[Any]) -> Exception:
@@ -184,4 +187,6 @@ def _bad_row(rows: Sequence[Any]) -> Exception:
                 return TypeError(f"range {i}: {name} {number!r:.100} is not an integer")
             if not -(2**63) <= number < 2**63:
                 return ValueError(f"range {i}: {name} {number}, which no file reaches")
+            if name == "length" and number < 0:
+                return ValueError(f"range {i}: length {number} is negative; None reads to the end")
     return TypeError("expected tuples (path, offset, length)")
