@@ -1,8 +1,10 @@
+#define _GNU_SOURCE
 #include "held.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 int held_init(struct held_files *held, struct file_cache *cache, const struct ringio_options *options,
@@ -41,6 +43,19 @@ void held_forget(struct held_files *held)
     held->current = NULL;
 }
 
+void held_rest(struct held_files *held)
+{
+    held_forget(held);
+    ahead_stop(&held->ahead);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* Files that serve one request each, and are more than are kept open: none would be found again.  The memory backend
    keeps bytes, not descriptors. */
 static int opens_once(const struct held_files *held, const struct ringio_job *job)
@@ -63,9 +78,13 @@ static int open_file(struct held_files *held, struct held_file *place, struct ri
     const struct ringio_identity *expected = job_expects(job, index, &room);
     const char *path = job->plan.paths + record->path_offset;
     struct file *file;
+    int is_watched = job->plan.file_count >= AHEAD_FILES_MIN;
+    uint64_t begin_ns = is_watched ? now_ns() : 0;
     int status = job->looks_up_late     ? file_get_known(held->cache, path, expected, &file)
                  : opens_once(held, job) ? file_get_once(held->cache, path, expected, &file)
                                          : file_get(held->cache, path, expected, &file);
+    if (is_watched)
+        ahead_note(&held->ahead, job, now_ns() - begin_ns);
     if (status)
         return status;
     if (!expected && job_saw(job, index, &file->identity)) {

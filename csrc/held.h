@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "ahead.h"
 #include "files.h"
 #include "job.h"
 
@@ -19,6 +20,7 @@ struct held_file {
 
 struct held_files {
     struct file_cache *cache;
+    struct ahead ahead;
     struct held_file *places;
     uint32_t place_count;
     uint64_t round;            /* counts the times that reads came back: a file is checked once in each */
@@ -40,6 +42,9 @@ int held_get(struct held_files *held, struct ringio_job *job, uint32_t index);
 /* held_put() takes back one use of a file; held_forget() that of the current one. */
 void held_put(struct held_files *held, struct held_file *file);
 void held_forget(struct held_files *held);
+
+/* held_rest() is for the end of a job's turn: nothing of the job is used any more. */
+void held_rest(struct held_files *held);
 
 /* held_abandon() is for a child after fork(): it closes what the cache does not know, and touches nothing else. */
 void held_abandon(const struct held_files *held);

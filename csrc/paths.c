@@ -2,7 +2,7 @@
 
    On a cold disk each look-up waits for directory blocks and inodes, and 16 that wait at once take little longer than
    one.  In the order of their names, files of one folder come together, whose inodes and bytes mostly lie together too:
-   20,000 cold files are read twice as fast as in random order. */
+   20,000 cold files are read in 15 to 40 % less time than in random order. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>

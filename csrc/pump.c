@@ -235,7 +235,7 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
         report(pump, job);
     }
     report(pump, job);
-    held_forget(&pump->held);
+    held_rest(&pump->held);
     slab_rest(pump->slab);
 }
 
@@ -298,7 +298,7 @@ int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_m
         }
     }
     report(pump, job);
-    held_forget(&pump->held);
+    held_rest(&pump->held);
     slab_rest(pump->slab);
     if (finished)
         atomic_store_explicit(&job->cursor, job->plan.request_count, memory_order_relaxed);
