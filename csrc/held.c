@@ -121,8 +121,10 @@ void held_abandon(const struct held_files *held)
 {
     for (uint32_t i = 0; i < held->place_count; i++) {
         const struct held_file *place = &held->places[i];
-        if (place->file && place->file != &place->in_memory && !place->file->is_kept)
+        if (place->file && place->file != &place->in_memory && !place->file->is_kept) {
             close(place->file->fd);
+            direct_close(&place->file->direct);
+        }
     }
 }
 
