@@ -1,4 +1,4 @@
-/* Goal: a box of one chunk is found and read by the calling thread; a file that was written to, replaced or removed since
+/* Goal: a box of one chunk is found and read by the calling thread; a file written to, replaced or removed since
    is noticed, whichever way it was found.  Exit status 0 is a pass. */
 #define _GNU_SOURCE
 #include <pthread.h>
