@@ -16,7 +16,7 @@ TENSORSTORE = (
 THREADED = ("zarrista, in threads", "zarrs-python, in threads", "zarr-python, fused pipeline, in threads")
 SINGLE = ("zarrista, one by one", "zarrs-python, one by one", "zarr-python, fused pipeline, one by one", "zarr-python")
 
-CROPS = (*LIMITS, "ringio", "ringio, `out=`", *TENSORSTORE, *THREADED, "zarr-python")
+CROPS = (*LIMITS, "ringio", "ringio, `out=`", *TENSORSTORE, *THREADED)
 COLD_CROPS = (*LIMITS, "ringio", "ringio, `direct=True`", 'ringio, `direct="auto"`', *TENSORSTORE, *THREADED)
 EVERYBODY = (
     *LIMITS,

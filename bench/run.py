@@ -27,8 +27,8 @@ from _contests import Contest, Disk, make_contest
 from _disk import fio_bytes_per_s, make_cold
 from _workloads import all_workloads, quick
 
-ROUNDS, QUICK_ROUNDS = 9, 2
-PATIENCE_S = 3.0
+ROUNDS, COLD_ROUNDS, QUICK_ROUNDS = 9, 5, 2
+PATIENCE_S = 2.0
 FIO_SECONDS = 2.0
 
 
@@ -46,7 +46,8 @@ def run_workload(contest: Contest, options: argparse.Namespace) -> dict[str, Any
     """Runs one contest and gives all that was measured."""
     names = [name for name in contest.contenders if name in limits.NAMES or matches(name, options.contender)]
     before_each = functools.partial(make_cold, contest.disk.paths) if contest.cold else None
-    timings = run_contest(contest.module, names, contest.task, options.rounds, before_each, options.patience)
+    rounds = min(options.rounds, COLD_ROUNDS) if contest.cold else options.rounds
+    timings = run_contest(contest.module, names, contest.task, rounds, before_each, options.patience)
     disk: dict[str, float] = {}
     if contest.cold and not options.no_fio:
         disk = measure_disk(contest.disk, options.fio_seconds)
@@ -79,7 +80,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--contender", action="append", metavar="TEXT", help="contenders whose names have it, and limits"
     )
-    parser.add_argument("--rounds", type=int, help=f"at most, of each contender; default {ROUNDS}")
+    parser.add_argument("--rounds", type=int, help=f"at most, of each contender; default {ROUNDS}, cold {COLD_ROUNDS}")
     parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds for the rounds of one contender")
     parser.add_argument("--suite-side", type=int, default=512, help="of the cubes of zarr_benchmarks, which has 1024")
     parser.add_argument("--no-fio", action="store_true", help="do without the disk limit")
