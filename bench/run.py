@@ -28,7 +28,7 @@ from _disk import fio_bytes_per_s, make_cold
 from _workloads import all_workloads, quick
 
 ROUNDS, COLD_ROUNDS, QUICK_ROUNDS = 9, 5, 2
-PATIENCE_S = 2.0
+PATIENCE_S = 1.5
 FIO_SECONDS = 2.0
 
 

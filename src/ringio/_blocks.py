@@ -7,8 +7,7 @@ is copied, which is most of the work. Shorter ranges stay back to back, and are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +25,7 @@ _LONG_NBYTES: Final = 64 << 10
 _READ_NBYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Blocks:
+class Blocks(NamedTuple):
     """What is read for each range, and where it goes.
 
     Attributes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from . import _limits
 from ._core import ffi, lib
@@ -38,9 +37,11 @@ _QUEUE_DEPTH_MAX: Final = 4096
 _MEMORY_MIN_BYTES: Final = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What ``Reader`` was given; None: the default, which is worked out on the machine where the reader is made."""
+class Options(NamedTuple):
+    """What ``Reader`` was given; None: the default, which is worked out on the machine where the reader is made.
+
+    A tuple and not a dataclass, whose making costs each program that imports ringio 2 ms.
+    """
 
     backend: str = "auto"
     workers: int | None = None
@@ -50,9 +51,10 @@ class Options:
     memory_limit_bytes: int | None = None
     open_files: int | None = None
     direct: Direct = False
-    faults: Mapping[str, int] = field(default_factory=dict)
+    faults: Mapping[str, int] | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise TypeError or ValueError for an option that makes no sense."""
         if self.backend not in BACKENDS:
             raise ValueError(f"backend {self.backend!r}, one of {', '.join(map(repr, BACKENDS))} is due")
         if not isinstance(self.direct, bool | str):
@@ -91,7 +93,7 @@ class Options:
         options.open_files = self.open_files or _limits.open_files()
         options.memory_limit_bytes = self.memory_limit_bytes or max(_limits.memory_limit_bytes(), _MEMORY_MIN_BYTES)
         options.direct = _DIRECT[self.direct]
-        for name, value in self.faults.items():
+        for name, value in (self.faults or {}).items():
             setattr(options.faults, name, value)
         return options
 

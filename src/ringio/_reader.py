@@ -6,7 +6,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
@@ -109,6 +108,7 @@ class Reader:
         return reader
 
     def _start(self, options: Options) -> None:
+        options.check()
         struct = options.struct()
         handle = Handle(struct)
         user = object()
@@ -329,7 +329,7 @@ class Reader:
     def __reduce__(self) -> tuple[Any, ...]:
         if self is _shared.reader:
             return default_reader, ()
-        return type(self).from_options, (replace(self._options, faults=dict(self._options.faults)),)
+        return type(self).from_options, (self._options,)
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
