@@ -20,7 +20,7 @@
 
 /* What is looked up lies in the kernel's caches, some 1.5 KiB a file: not for all of a million at once. */
 #define DISTANCE_MAX 8192
-#define PAUSE_NS 500000
+#define PAUSE_NS 4000000 /* 8,192 files take longer than that */
 
 struct look_ahead {
     struct ringio_job *job;

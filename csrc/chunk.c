@@ -51,13 +51,12 @@ static void set_place(struct ringio_chunk *chunk, const char *path, const uint8_
 /* Whether the file is the one that the plan expects, or none is expected. */
 static int file_is_there(const struct ringio_chunk *chunk)
 {
-    uint64_t start = 0;
-    struct ringio_identity now;
+    struct ringio_identity now, expected = {
+        chunk->file.device, chunk->file.inode, chunk->file.nbytes, chunk->file.mtime_ns, 0, 0};
     if (chunk->file.inode == 0)
         return 1;
-    ringio_stat(chunk->plan.paths, &start, 1, &now);
-    return now.status == 0 && now.device == chunk->file.device && now.inode == chunk->file.inode &&
-           now.nbytes == chunk->file.nbytes && now.mtime_ns == chunk->file.mtime_ns;
+    identity_of_path(chunk->plan.paths, &now);
+    return now.status == 0 && identity_equal(&now, &expected);
 }
 
 int ringio_chunk_read(struct ringio_reader *reader, struct ringio_chunk *chunk, const char *path,

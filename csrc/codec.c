@@ -129,6 +129,16 @@ static int bad_chain(struct codec_error *error)
     return -RINGIO_BAD_PLAN;
 }
 
+/* Whether all scratch stays where it is when the chain ends, and with it the planes that lie there: those of a stored
+   stream, or of the last shuffle's source, lie in what an earlier step wrote. */
+static int keeps_scratch(const struct decoder *decoder)
+{
+    for (int i = 0; i < 2; i++)
+        if (decoder->steps[i].nbytes > SCRATCH_KEEP_NBYTES || decoder->blocks[i].nbytes > SCRATCH_KEEP_NBYTES)
+            return 0;
+    return 1;
+}
+
 /* Runs step 'step'; on success '*data' goes from what it is given to what it gives. */
 static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, uint32_t step, uint32_t step_count,
                     uint8_t *target, size_t target_nbytes, struct interval wanted, uint32_t plane_count,
@@ -140,7 +150,7 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
     uint8_t *output = target;
     int is_last_writer = writes_target(codecs, step, step_count);
     decoder->wanted = is_last_writer ? wanted : (struct interval){0, SIZE_MAX}; /* the next step needs it all */
-    decoder->planes.count = step + 1 == step_count ? plane_count : 0;
+    decoder->planes.count = step + 1 == step_count && keeps_scratch(decoder) ? plane_count : 0;
     if (is_last_writer) {
         if (codec->decoded_nbytes != target_nbytes || codec->flags & RINGIO_CODEC_AT_MOST)
             return bad_chain(error);
@@ -164,7 +174,7 @@ int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain
                        struct span source, uint8_t *target, size_t target_nbytes, struct interval wanted,
                        struct span *decoded, struct planes *planes, struct codec_error *error)
 {
-    /* Planes lie in scratch, of which only so much is kept. */
+    /* The last step may take this much scratch for them, of which only so much is kept. */
     uint32_t plane_count = planes != NULL && target_nbytes <= SCRATCH_KEEP_NBYTES ? planes->count : 0;
     if (planes != NULL)
         planes->count = 0;

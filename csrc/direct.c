@@ -44,6 +44,12 @@ _Static_assert(sizeof(struct statx_dio) == 256, "as the kernel has it");
 
 #define STATX_DIOALIGN_ 0x2000u
 
+#ifdef SYS_cachestat
+#define CACHESTAT_NUMBER SYS_cachestat
+#else
+#define CACHESTAT_NUMBER 451 /* the same on all architectures but Alpha */
+#endif
+
 /* Files that are nowhere but in the page cache. */
 #define TMPFS_MAGIC_ 0x01021994u
 #define RAMFS_MAGIC_ 0x858458f6u
@@ -52,15 +58,26 @@ _Static_assert(sizeof(struct statx_dio) == 256, "as the kernel has it");
 static int lives_in_memory(int fd)
 {
     struct statfs info;
-    if (fstatfs(fd, &info))
+    int status;
+    do
+        status = fstatfs(fd, &info);
+    while (status && errno == EINTR);
+    if (status)
         return 1;
     uint32_t type = (uint32_t)info.f_type;
     return type == TMPFS_MAGIC_ || type == RAMFS_MAGIC_ || type == HUGETLBFS_MAGIC_;
 }
 
+/* Before Linux 6.5 a fork() while the disk writes to memory that the child shares could lose what it wrote; since then
+   such pages are pinned, which fork() leaves alone.  cachestat(2) is as old.  Our buffers are not shared with
+   children. */
+static int pins_pages(void)
+{
+    return syscall(CACHESTAT_NUMBER, -1, NULL, NULL, 0) < 0 && errno == EBADF;
+}
+
 /* The block size and MAY_PLACE as in the state, or REFUSED.  A kernel that says nothing is older than 6.1, or its
-   filesystem is: 4096 suits all disks, but before 5.19 a fork() while the disk writes to memory that the child shares
-   could lose what it wrote.  Our buffers are not shared with children. */
+   filesystem is: 4096 suits all disks. */
 static uint64_t demands_of(int fd)
 {
     struct statx_dio info = {0};
@@ -69,7 +86,7 @@ static uint64_t demands_of(int fd)
     uint64_t block = info.memory_align > info.offset_align ? info.memory_align : info.offset_align;
     if (!info.memory_align || !info.offset_align || block > DIRECT_BLOCK_NBYTES_MAX || (block & (block - 1)))
         return REFUSED;
-    return block << BLOCK_SHIFT | MAY_PLACE;
+    return block << BLOCK_SHIFT | (pins_pages() ? MAY_PLACE : 0);
 }
 
 /* --------------------------------------------------------------------------------------------------- open and close */
@@ -126,13 +143,6 @@ void direct_close(struct direct_file *direct)
 
 /* ---------------------------------------------------------------------------------------------------- does it pay? */
 
-#ifdef SYS_cachestat
-#define CACHESTAT_NUMBER SYS_cachestat
-#else
-#define CACHESTAT_NUMBER 451 /* the same on all architectures but Alpha */
-#endif
-
-#define PAGE_NBYTES ((uint64_t)4096)
 #define CACHED_SHARE 8 /* one in so many */
 
 int direct_is_cached(int fd, uint64_t offset, uint64_t nbytes)
@@ -145,7 +155,7 @@ int direct_is_cached(int fd, uint64_t offset, uint64_t nbytes)
     struct { uint64_t cached, dirty, writeback, evicted, recently_evicted; } pages = {0};
     if (nbytes == 0 || syscall(CACHESTAT_NUMBER, fd, &range, &pages, 0))
         return 1;
-    return pages.cached > nbytes / PAGE_NBYTES / CACHED_SHARE;
+    return pages.cached > nbytes / (uint64_t)sysconf(_SC_PAGESIZE) / CACHED_SHARE;
 #endif
 }
 

@@ -270,6 +270,7 @@ static int open_and_insert(struct file_cache *cache, const char *path, uint64_t 
         if (other)
             cache_remove(cache, other);
         file->is_kept = 1;
+        atomic_store_explicit(&cache->room_for_once, 0, memory_order_relaxed); /* it may take what was made */
         file->chain_next = cache->buckets[hash % FILE_BUCKETS];
         cache->buckets[hash % FILE_BUCKETS] = file;
         lru_push(cache, file);
@@ -282,15 +283,30 @@ static int open_and_insert(struct file_cache *cache, const char *path, uint64_t 
     return 0;
 }
 
+/* Closes kept files until those that are open once have their part of the limit.  It is done once for each number of
+   them that was not there before, so that no open has to take the mutex. */
+static void make_room_for_once(struct file_cache *cache, uint32_t once_count)
+{
+    pthread_mutex_lock(&cache->mutex);
+    cache_shrink(cache, once_count < cache->count_max ? cache->count_max - once_count : 0);
+    atomic_store_explicit(&cache->room_for_once, once_count, memory_order_relaxed);
+    pthread_mutex_unlock(&cache->mutex);
+}
+
 int file_get_once(struct file_cache *cache, const char *path, const struct ringio_identity *expected,
                   struct file **result)
 {
     int status = open_new(cache, path, 0, result);
-    if (status == 0 && expected && !identity_equal(&(*result)->identity, expected)) {
+    if (status)
+        return status;
+    if (expected && !identity_equal(&(*result)->identity, expected)) {
         file_close(*result);
-        status = -RINGIO_CHANGED;
+        return -RINGIO_CHANGED;
     }
-    return status;
+    uint32_t once_count = atomic_fetch_add_explicit(&cache->once_count, 1, memory_order_relaxed) + 1;
+    if (atomic_load_explicit(&cache->room_for_once, memory_order_relaxed) < once_count)
+        make_room_for_once(cache, once_count);
+    return 0;
 }
 
 /* The open file of this path, pinned, or NULL. */
@@ -358,6 +374,7 @@ void file_put(struct file_cache *cache, struct file *file)
 {
     if (!file->is_kept) {
         file_close(file);
+        atomic_fetch_sub_explicit(&cache->once_count, 1, memory_order_relaxed);
         return;
     }
     pthread_mutex_lock(&cache->mutex);

@@ -36,6 +36,8 @@ struct file_cache {
     struct file *buckets[FILE_BUCKETS];
     struct file *newest, *oldest;
     uint32_t count, count_max;
+    _Atomic uint32_t once_count;    /* open files that are not kept: they count, too */
+    _Atomic uint32_t room_for_once; /* for so many of them files were closed, and none was kept since */
     int load; /* memory backend: read the whole file when it is opened */
     _Atomic uint32_t device_count; /* these never change, so they are looked at without the mutex */
     struct { uint64_t device; int nowait; } devices[FILE_DEVICES]; /* probed once each */

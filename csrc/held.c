@@ -56,11 +56,17 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* How many files a job can come to use: a plan may name more than its requests want. */
+static uint64_t used_file_count(const struct ringio_job *job)
+{
+    return job->plan.file_count < job->plan.request_count ? job->plan.file_count : job->plan.request_count;
+}
+
 /* Files that serve one request each, and are more than are kept open: none would be found again.  The memory backend
    keeps bytes, not descriptors. */
 static int opens_once(const struct held_files *held, const struct ringio_job *job)
 {
-    return !job->seen && job->plan.file_count > held->cache->count_max && !held->cache->load;
+    return !job->seen && used_file_count(job) > held->cache->count_max && !held->cache->load;
 }
 
 /* Opens, or finds, what the plan calls file number 'index'. */
@@ -78,7 +84,7 @@ static int open_file(struct held_files *held, struct held_file *place, struct ri
     const struct ringio_identity *expected = job_expects(job, index, &room);
     const char *path = job->plan.paths + record->path_offset;
     struct file *file;
-    int is_watched = job->plan.file_count >= AHEAD_FILES_MIN;
+    int is_watched = used_file_count(job) >= AHEAD_FILES_MIN;
     uint64_t begin_ns = is_watched ? now_ns() : 0;
     int status = job->looks_up_late     ? file_get_known(held->cache, path, expected, &file)
                  : opens_once(held, job) ? file_get_once(held->cache, path, expected, &file)

@@ -62,7 +62,9 @@ void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count
     struct lookup lookup = {paths, path_offsets, count, identities, 0};
     pthread_t helpers[HELPERS_MAX];
     uint64_t worth = count / PATHS_PER_HELPER;
-    uint32_t helper_count = start_helpers(&lookup, helpers, worth < HELPERS_MAX ? (uint32_t)worth : HELPERS_MAX);
+    uint32_t helper_count = 0;
+    if (worth > 0)
+        helper_count = start_helpers(&lookup, helpers, worth < HELPERS_MAX ? (uint32_t)worth : HELPERS_MAX);
     look_up(&lookup);
     while (helper_count)
         pthread_join(helpers[--helper_count], NULL);

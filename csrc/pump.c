@@ -72,7 +72,7 @@ void pump_free(struct pump *pump)
         pump->backend->ops->free(pump->backend);
     if (pump->memory)
         pump->memory->ops->free(pump->memory);
-    if (pump->slab)
+    if (pump->slab && !pump->has_lost)
         slab_free(pump->slab);
     if (pump->decoder)
         decoder_free(pump->decoder);

@@ -16,8 +16,8 @@
 
 static int add(struct vectors *vectors, uint8_t *target, size_t nbytes)
 {
-    struct iovec *last = vectors->items + vectors->count - 1;
-    if (vectors->count && (uint8_t *)last->iov_base + last->iov_len == target) {
+    struct iovec *last = vectors->count ? &vectors->items[vectors->count - 1] : NULL;
+    if (last && (uint8_t *)last->iov_base + last->iov_len == target) {
         last->iov_len += nbytes;
         return 1;
     }

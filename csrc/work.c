@@ -303,10 +303,19 @@ static int complete_direct(struct pump *pump, struct work *work)
     /* What is missing behind a short read, or after a refusal, is read through the page cache. */
     int is_refused = slot->result >= 0 || slot->result == -EINVAL || slot->result == -EOPNOTSUPP ||
                      slot->result == -EAGAIN || slot->result == -EINTR || slot->result == -ENOMEM ||
-                     slot->result == -ENOBUFS;
+                     slot->result == -ENOBUFS || slot->result == -EFAULT; /* memory that cannot be pinned */
     goes_on |= is_refused && slot->got_nbytes < slot->want_nbytes;
     counter_add(&pump->counters.retries, (uint64_t)goes_on);
     return goes_on;
+}
+
+/* Encoded bytes of all tasks; none has RINGIO_TO_END. */
+static uint64_t tasks_nbytes(const struct work *work)
+{
+    uint64_t nbytes = 0;
+    for (uint32_t i = 0; i < work->request->task_count; i++)
+        nbytes += task_of(work, i)->source_nbytes;
+    return nbytes;
 }
 
 int work_complete(struct pump *pump, struct work *work)
@@ -349,8 +358,11 @@ int work_complete(struct pump *pump, struct work *work)
     else {
         counter_add(&pump->counters.tasks, work->request->task_count);
         counter_add(&pump->counters.projections, work->request->task_count);
-        counter_add(&pump->counters.bytes_asked, slot->want_nbytes);
-        counter_add(&pump->counters.bytes_decoded, slot->want_nbytes);
+        uint64_t asked_nbytes = slot->want_nbytes;
+        if (slot->vectors)
+            asked_nbytes = tasks_nbytes(work);
+        counter_add(&pump->counters.bytes_asked, asked_nbytes);
+        counter_add(&pump->counters.bytes_decoded, asked_nbytes);
     }
     return 0;
 }

@@ -189,3 +189,14 @@ class TestReading:
             """,
             folder,
         )
+
+
+def test_a_few_of_many_named_files_stay_open(many):
+    """What decides is how many files a batch reads, not how many its ranges could name."""
+    paths = list(many)
+    some = [path for path in paths if many[path]][:4]
+    ranges = Ranges(paths, [paths.index(path) for path in some], [0] * 4, [1] * 4)
+    with ringio.Reader(workers=1, open_files=100) as reader:
+        for _ in range(5):
+            assert [bytes(buffer) for buffer in reader.read_ranges(ranges)] == [many[path][:1] for path in some]
+        assert reader.statistics().opens == 4

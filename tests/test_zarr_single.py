@@ -390,6 +390,12 @@ def test_a_chunk_read_checks_what_it_is_given(make_file: Callable[..., tuple[str
     with ringio.Reader(workers=1) as reader:
         with pytest.raises(ValueError, match="NUL"):
             reader.execute_chunk(read, b"a\0b", None, 0, 8, out)
+        with pytest.raises(ValueError, match="an identity of 3 bytes, 40 are due"):
+            reader.execute_chunk(read, name, b"abc", 0, 8, out)
+        with pytest.raises(ValueError, match="read-only"):
+            reader.execute_chunk(read, name, None, 0, 8, np.frombuffer(bytes(out.nbytes), out.dtype))
+        with pytest.raises(TypeError, match="Python objects"):
+            reader.execute_chunk(read, name, None, 0, 8, np.empty(8, object))
         read.set_walk((2,), (2,), (-2,), 2)
         assert reader.execute_chunk(read, name, identity, 10, 8, out)
         assert out.tolist() == np.frombuffer(data[10:18], "<i2")[3:0:-2].tolist()

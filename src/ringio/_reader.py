@@ -29,6 +29,7 @@ from ._targets import flat_bytes, writable_span
 OnError: TypeAlias = Literal["raise", "return"]
 
 _NULL: Final = ffi.NULL
+_IDENTITY_NBYTES: Final = ffi.sizeof("struct ringio_identity")
 _chunk_read: Final = lib.ringio_chunk_read
 
 
@@ -250,7 +251,7 @@ class Reader:
         nbytes: int,
         target: NDArray[Any],
         here: bool = False,
-    ) -> bool:
+    ) -> bool | None:
         """Fetch, decode and place one box of one chunk, with the least work around it.
 
         What is in the page cache is read by the calling thread.
@@ -266,15 +267,20 @@ class Reader:
             here: do nothing where that takes waiting.
 
         Returns:
-            Whether all went well.
+            Whether all went well; None where nothing was done because of ``here``.
 
         Raises:
             RingioError, OSError, MemoryError: it could not be started. ``read`` must not be used again after this or
                 any other exception.
-            ValueError: a NUL in the path.
+            ValueError: a NUL in the path, an identity of another size, a target that is read-only.
+            TypeError: a target of Python objects.
         """
         if b"\0" in path:
             raise ValueError(f"path {path!r} has a NUL in it")
+        if identity is not None and len(identity) != _IDENTITY_NBYTES:
+            raise ValueError(f"an identity of {len(identity)} bytes, {_IDENTITY_NBYTES} are due")
+        if target.dtype.hasobject:
+            raise TypeError(f"the target has dtype {target.dtype}: Python objects cannot be read")
         memory, target_nbytes = writable_span(target)
         chunk = read.struct
         handle = self._handle
@@ -285,8 +291,8 @@ class Reader:
             done: int = _chunk_read(
                 reader, chunk, path, _NULL if identity is None else identity, offset, nbytes, memory, target_nbytes
             )
-            if done == 0 and not here:
-                return not _execute.run(reader, read.plan, (read, path, target, memory))
+            if done == 0:
+                return None if here else not _execute.run(reader, read.plan, (read, path, target, memory))
             return done > 0
         finally:
             handle.users.discard(user)

@@ -64,10 +64,15 @@ def writable_span(array: NDArray[Any]) -> tuple[Any, int]:
     """The same bytes as :func:`byte_span` says, as a ``uint8_t *`` for the C core, and how many they are.
 
     The caller keeps the array alive.
+
+    Raises:
+        ValueError: it is read-only.
     """
     try:  # an eighth of the time that __array_interface__ takes
         return _from_buffer(_BYTES, array, True), array.nbytes  # require_writable
     except (ValueError, BufferError):
+        if not array.flags.writeable:
+            raise ValueError("the target is read-only") from None
         low, nbytes, _ = byte_span(array)
         return ffi.cast("uint8_t *", low), nbytes
 

@@ -57,7 +57,7 @@ LOCAL_MAX_GAP_BYTES: Final = 4096
 LOCAL_MAX_REQUEST_BYTES: Final = 256 * 1024
 
 # On a cold disk 16 threads look up 10,000 paths a second or more.
-_PATHS_PER_CALL: Final = 4096
+_PATHS_PER_CALL: Final = 512
 
 
 def segments(ids: U64, ids_per_segment: int) -> tuple[U64, U64]:

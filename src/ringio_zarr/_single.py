@@ -81,7 +81,7 @@ class ChunkReads:
         done = False
         if place is not None:
             path, identity, offset, nbytes = place
-            done = reader.execute_chunk(read, path, identity, offset, nbytes, target)
+            done = bool(reader.execute_chunk(read, path, identity, offset, nbytes, target))
             if not done:
                 self._locator.forget(chunk_id)
         self._idle.append((read, wanted))
@@ -140,8 +140,10 @@ class ChunkReads:
             place = None if chunk_id in seen else self._locator.find(chunk_id, read)
             if place is None:  # or the chunk of another part, which a plan would decode but once
                 return False
-            if not reader.execute_chunk(read, *place, target, True):
+            done = reader.execute_chunk(read, *place, target, True)
+            if done is False:
                 self._locator.forget(chunk_id)
+            if not done:
                 return False
             seen.add(chunk_id)
         return True
