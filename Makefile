@@ -47,7 +47,8 @@ clean: ## remove .venv and everything that was built, the demo's and the benchma
 # A shell starts background jobs with SIGINT ignored, and then Ctrl-C would not stop what is to be stopped by it.
 .PHONY: python-test
 python-test: $(VENV)/package $(VENV)/extra-test ## the tests in Python (PYTEST_ARGS=...)
-	@scripts/system_packages.sh tests || echo 'Without strace the tests that use it are skipped.'
+	@scripts/system_packages.sh tests || echo 'The tests that use what is missing are skipped.'
+	@scripts/install_servers.sh || echo 'The tests that use these servers are skipped.'
 	$$(env --default-signal=INT true 2> /dev/null && echo env --default-signal=INT) \
 	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
 
@@ -86,7 +87,7 @@ lint: $(VENV)/extra-dev $(VENV)/extra-test $(VENV)/extra-bench ## ruff and mypy 
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict
-	MYPYPATH=src:bench:examples $(VENV)/bin/mypy --strict bench examples scripts
+	MYPYPATH=src:bench:examples:tests $(VENV)/bin/mypy --strict bench examples scripts tests/servers
 
 .PHONY: format
 format: $(VENV)/extra-dev ## let ruff put the Python files into shape

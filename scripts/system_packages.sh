@@ -37,6 +37,13 @@ python_packages() {
   need "python3 (>= 3.11)" "Python >= 3.11, with python3-venv and python3-dev"
 }
 
+# nginx is not here: its package would start a service.  scripts/install_servers.sh unpacks it.
+tests_packages() {
+  [ "$(uname -s)" != Linux ] || have strace || need strace "tests: system calls that fail"
+  have node || need nodejs "tests: runs azurite, Azure's blob service"
+  have npm || need npm "tests: installs azurite"
+}
+
 find_missing() {
   packages=() reasons=()
   have cc || need build-essential "C compiler"
@@ -45,7 +52,7 @@ find_missing() {
   have_library libzstd || need libzstd-dev "decodes zstd"
   have_library liblz4 || need liblz4-dev "decodes LZ4"
   have_library libdeflate || need libdeflate-dev "decodes gzip and zlib"
-  [ "${1:-}" != tests ] || [ "$(uname -s)" != Linux ] || have strace || need strace "tests: system calls that fail"
+  [ "${1:-}" != tests ] || tests_packages
   python_packages
 }
 

@@ -17,6 +17,8 @@ import pytest
 
 import ringio
 
+pytest_plugins = ["servers.fixtures"]
+
 BACKENDS = ("io_uring", "threads", "memory")
 
 # CI=1 makes failures repeatable; "thorough" is for the night.
