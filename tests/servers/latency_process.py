@@ -94,8 +94,11 @@ class State:
         return self.link_free_s - now_s
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client: a request at a time, the next ones wait."""
+
+    # Of all connections, since what is in it is taken at once: asyncio's other protocols allocate 256 KiB a read.
+    buffer = bytearray(1 << 16)
 
     transport: asyncio.Transport
 
@@ -122,7 +125,11 @@ class Connection(asyncio.Protocol):
         if self.request is not None:
             self.done()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(memoryview(self.buffer)[:nbytes])
         self.received = self.received + data if self.received else data
         if self.request is None:
             self.next_request()
