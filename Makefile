@@ -20,7 +20,7 @@ C_OPTIONS = -Dpython_extension=false -Dtests=enabled $(URING_OPTION)
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ----------------------------------------------------------------------------------------------- for everybody
 
@@ -38,6 +38,11 @@ install: $(VENV)/package ## build and install the packages into .venv
 bench: $(VENV)/package $(VENV)/extra-bench $(VENV)/extra-test ## the benchmarks (BENCH_ARGS=--quick for a smoke test)
 	$(PYTHON_BIN) bench/run.py $(BENCH_ARGS)
 
+.PHONY: bench-remote
+bench-remote: $(VENV)/package $(VENV)/extra-bench ## the benchmark of remote reads, from servers on this machine
+	@scripts/install_servers.sh $(PYTHON_BIN) || echo 'What wants these servers is left out.'
+	$(PYTHON_BIN) bench/remote.py $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## remove .venv and everything that was built, the demo's and the benchmarks' data included
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -48,7 +53,7 @@ clean: ## remove .venv and everything that was built, the demo's and the benchma
 .PHONY: python-test
 python-test: $(VENV)/package $(VENV)/extra-test ## the tests in Python (PYTEST_ARGS=...)
 	@scripts/system_packages.sh tests || echo 'The tests that use what is missing are skipped.'
-	@scripts/install_servers.sh || echo 'The tests that use these servers are skipped.'
+	@scripts/install_servers.sh $(PYTHON_BIN) || echo 'The tests that use these servers are skipped.'
 	$$(env --default-signal=INT true 2> /dev/null && echo env --default-signal=INT) \
 	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
 

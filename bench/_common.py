@@ -25,7 +25,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-PACKAGES = ("ringio", "numpy", "zarr", "tensorstore", "zarrs", "zarrista", "obstore", "fsspec", "numcodecs")
+PACKAGES = (
+    "ringio",
+    "numpy",
+    "zarr",
+    "tensorstore",
+    "zarrs",
+    "zarrista",
+    "obstore",
+    "fsspec",
+    "s3fs",
+    "aiohttp",
+    "numcodecs",
+)
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Puts the servers that tests of remote reads talk to into build/servers: nginx, and azurite from npm.  Nothing outside
-# of that folder is touched, and no service is started, as installing nginx's package would; an nginx or azurite of this
-# machine is taken as it is.  Says what could not be had, and fails then: the tests that want it are skipped.
+# install_servers.sh [PYTHON]: puts the servers that tests of remote reads talk to into build/servers: nginx, azurite from
+# npm, and moto in a virtual environment of its own.  Nothing outside of that folder is touched, and no service is started,
+# as installing nginx's package would; an nginx or azurite of this machine is taken as it is.  Says what could not be had,
+# and fails then: the tests that want it are skipped.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 target=build/servers
+python=${1:-python3}
 # The last that runs on Node.js before 21.
 azurite_version=3.35.0
 failed=0
@@ -43,7 +45,26 @@ install_azurite() {
     "azurite@$azurite_version"
 }
 
+# Apart from the tests' own environment: what moto needs of botocore is not what s3fs needs of it.
+make_moto() {
+  rm -rf "$target/moto"
+  "$python" -m venv "$target/moto" && "$target/moto/bin/python" -m pip install -q 'moto[server]>=5'
+}
+
+install_moto() {
+  [ -x "$target/moto/bin/moto_server" ] && return
+  echo "Installing moto into $target" >&2
+  run "$target/moto.log" make_moto || { rm -rf "$target/moto"; return 1; }
+}
+
 mkdir -p "$target"
-install_nginx || failed=1
-install_azurite || failed=1
+# At once: each waits for its download or for its one core.
+jobs=()
+for install in install_moto install_nginx install_azurite; do
+  "$install" &
+  jobs+=($!)
+done
+for job in "${jobs[@]}"; do
+  wait "$job" || failed=1
+done
 exit "$failed"

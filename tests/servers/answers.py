@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from servers.latency import pattern_period
+from servers.latency import pattern, pattern_twice
 from servers.rules import PATTERN_PERIOD
 
 RANGE = re.compile(rb"\r\n(?i:range): *bytes=(\d*)-(\d*) *\r\n")
@@ -60,7 +60,6 @@ class FileSource:
 class PatternSource:
     """Bytes that repeat, of any size."""
 
-    _twice = memoryview(pattern_period() * 2)  # any range of a period is a slice of this
     modified_s = 1_700_000_000
 
     def __init__(self, nbytes: int) -> None:
@@ -70,8 +69,8 @@ class PatternSource:
     def read(self, offset: int, nbytes: int) -> bytes | memoryview:
         first = offset % PATTERN_PERIOD
         if nbytes <= PATTERN_PERIOD:
-            return self._twice[first : first + nbytes]
-        return (pattern_period() * ((first + nbytes) // PATTERN_PERIOD + 1))[first : first + nbytes]
+            return pattern_twice()[first : first + nbytes]  # no copy
+        return pattern(offset, nbytes)
 
 
 class BytesSource:

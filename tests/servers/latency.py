@@ -148,13 +148,14 @@ class LatencyServer(Server):
 
 
 @functools.cache
-def pattern_period() -> bytes:
-    """The bytes that a pattern repeats."""
-    return random.Random(PATTERN_PERIOD).randbytes(PATTERN_PERIOD)
+def pattern_twice() -> memoryview:
+    """Two periods of the pattern: each range that is no longer than a period is a slice of this."""
+    return memoryview(random.Random(PATTERN_PERIOD).randbytes(PATTERN_PERIOD) * 2)
 
 
 def pattern(offset: int, nbytes: int) -> bytes:
     """The bytes of every object that ``put_pattern`` makes: ``pattern(a, b)`` is its range of b bytes from a on."""
-    period = pattern_period()
     first = offset % PATTERN_PERIOD
-    return (period * ((first + nbytes) // PATTERN_PERIOD + 1))[first : first + nbytes]
+    if nbytes <= PATTERN_PERIOD:
+        return bytes(pattern_twice()[first : first + nbytes])
+    return (bytes(pattern_twice()) * ((first + nbytes) // (2 * PATTERN_PERIOD) + 1))[first : first + nbytes]

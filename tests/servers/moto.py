@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -11,7 +10,7 @@ from urllib.request import Request, urlopen
 import obstore
 from obstore.store import S3Store
 
-from servers.base import HOST, Server, UnavailableServerError, free_port
+from servers.base import HOST, INSTALLED, Server, find_program, free_port
 
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "testing", "testing"
 REGION = "us-east-1"
@@ -26,15 +25,11 @@ class MotoServer(Server):
     name = "moto"
     ready_path = "/moto-api/data.json"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-
     def command(self) -> list[str]:
-        if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None:
-            raise UnavailableServerError("no moto here: pip install 'moto[server]'")
+        places = [folder / "moto_server" for folder in (Path(sys.executable).parent, INSTALLED / "moto" / "bin")]
+        program = find_program("moto_server", *places, hint="run scripts/install_servers.sh")
         self.port = free_port()
-        # A request on its own thread, as moto_server does; what it logs are one line a request.
-        return [sys.executable, "-c", "from moto.server import main; main()", "-H", HOST, "-p", str(self.port)]
+        return [program, "-H", HOST, "-p", str(self.port)]
 
     @property
     def s3_endpoint(self) -> str:
