@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -124,6 +125,23 @@ def test_servers_listen_on_ipv6(nginx, latency):
     assert fetch(nginx.url("six/a.bin", ipv6=True))[2] == DATA
     latency.put("six.bin", DATA)
     assert fetch(latency.url("six.bin", ipv6=True))[2] == DATA
+
+
+def test_nginx_speaks_tls_with_a_certificate_of_its_own(nginx):
+    if not nginx.certificate_path.exists():
+        pytest.skip("no openssl here")
+    nginx.put("tls/a.bin", DATA)
+    url = nginx.https_url("tls/a.bin")
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        urllib.request.urlopen(url, timeout=10)
+    trusting = ssl.create_default_context(cafile=nginx.certificate_path)
+    with urllib.request.urlopen(url, timeout=10, context=trusting) as response:
+        assert response.read() == DATA
+    certificate = nginx.certificate_path.read_text()
+    for options in ({"root_certificate": certificate}, {"allow_invalid_certificates": True}):
+        assert bytes(http_store(nginx.https_url(""), **options).get("tls/a.bin").bytes()) == DATA
+    with pytest.raises(BaseError, match="InvalidCertificate"):
+        http_store(nginx.https_url("")).get("tls/a.bin")
 
 
 # ----------------------------------------------------------------------------------------------- moto and azurite

@@ -6,12 +6,13 @@ import base64
 import hashlib
 import hmac
 from email.utils import formatdate
+from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
-import obstore
-from obstore.store import AzureStore
-
 from servers.base import HOST, INSTALLED, Server, find_program, free_port
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore
 
 # The account that azurite has; its key is in Microsoft's documentation.
 ACCOUNT = "devstoreaccount1"
@@ -66,9 +67,11 @@ class AzuriteServer(Server):
 
     def put(self, container: str, path: str, data: bytes) -> str:
         """Puts a blob; gives its ``az://`` URL."""
-        obstore.put(self.store(container), path, data)
+        self.store(container).put(path, data)
         return f"az://{container}/{path}"
 
     def store(self, container: str, **options: object) -> AzureStore:
         """obstore's own store for a container."""
+        from obstore.store import AzureStore
+
         return AzureStore(container, **{**self.azure_options, **options})  # type: ignore[arg-type]

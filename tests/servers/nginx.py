@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
+import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
@@ -37,6 +39,7 @@ http {{
     server {{
         listen {host}:{port} backlog=4096;
         {listen_ipv6}
+        {listen_tls}
         {redirects}
         location /gzip/      {{ alias {root}/; gzip on; }}
         location /encoded/   {{ alias {root}/; add_header Content-Encoding gzip; }}
@@ -61,6 +64,11 @@ REDIRECT = (
     'location /redirect-{status}/ {{ if ($request_uri ~ "^/redirect-{status}/(.*)$") {{ return {status} {to}/$1; }} }}'
 )
 ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+# -subj alone would do for most clients; rustls wants the address, too.
+NEW_CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost "
+    f"-addext subjectAltName=IP:{HOST},DNS:localhost -addext basicConstraints=critical,CA:FALSE"
+)
 
 
 class NginxServer(Server):
@@ -88,16 +96,33 @@ class NginxServer(Server):
         self.workers = workers
         self.access_log = access_log
         self.s3_port = 0
+        self.tls_port = 0
+        self.certificate_path = folder / "certificate.pem"  # that nobody has signed; not there without openssl
         self.ipv6 = has_ipv6()
 
     def command(self) -> list[str]:
         hint = "install nginx, or run scripts/install_servers.sh"
         program = find_program("nginx", INSTALLED / "nginx" / "usr" / "sbin" / "nginx", hint=hint)
-        self.port, self.s3_port = free_port(), free_port()
+        self.port, self.s3_port, self.tls_port = free_port(), free_port(), free_port()
         (self.folder / "temp").mkdir(exist_ok=True)
+        self.make_certificate()
         path = self.folder / "nginx.conf"
         path.write_text(self.configuration())
         return [program, "-p", str(self.folder), "-c", str(path), "-e", str(self.log_path)]
+
+    def make_certificate(self) -> None:
+        """Makes a key and a certificate, where openssl is installed."""
+        if shutil.which("openssl") is None or self.certificate_path.exists():
+            return
+        files = ["-keyout", str(self.folder / "key.pem"), "-out", str(self.certificate_path)]
+        subprocess.run([*NEW_CERTIFICATE.split(), *files], check=True, capture_output=True)
+
+    def listen_tls(self) -> str:
+        """The part of the configuration about HTTPS."""
+        if not self.certificate_path.exists():
+            return ""
+        key = self.folder / "key.pem"
+        return f"listen {HOST}:{self.tls_port} ssl; ssl_certificate {self.certificate_path}; ssl_certificate_key {key};"
 
     def configuration(self) -> str:
         """The text of the configuration file."""
@@ -117,6 +142,7 @@ class NginxServer(Server):
             port=self.port,
             s3_port=self.s3_port,
             listen_ipv6=f"listen [{HOST_IPV6}]:{self.port};" if self.ipv6 else "",
+            listen_tls=self.listen_tls(),
             redirects="\n        ".join(redirects),
             denied=ERROR.format(code="AccessDenied", message="Access Denied"),
             missing=ERROR.format(code="NoSuchKey", message="The specified key does not exist."),
@@ -134,6 +160,10 @@ class NginxServer(Server):
     def url(self, path: str, *, ipv6: bool = False) -> str:
         """The URL of a path below ``root``, percent-encoded where needed."""
         return f"http://{f'[{HOST_IPV6}]' if ipv6 else HOST}:{self.port}/{quote(path)}"
+
+    def https_url(self, path: str) -> str:
+        """The URL over TLS; its certificate is that of ``certificate_path``."""
+        return f"https://{HOST}:{self.tls_port}/{quote(path)}"
 
     @property
     def s3_endpoint(self) -> str:
