@@ -20,7 +20,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import HTTPStore, S3Store
 
 from servers import LatencyServer, NginxServer, UnavailableServerError
-from servers.base import find_program, has_ipv6
+from servers.base import find_program, free_port, has_ipv6
 from servers.latency import pattern
 
 DATA = pattern(12345, 100_000)
@@ -226,3 +226,51 @@ with {kind.__name__}(pathlib.Path({str(tmp_path / "b")!r})) as server:
             return
         time.sleep(0.05)
     pytest.fail("it still listens")
+
+
+def test_a_port_that_somebody_took_meanwhile(tmp_path, monkeypatch):
+    """The look for a free port and its use are two steps: somebody may come between."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        ports = iter([taken.getsockname()[1]])
+        monkeypatch.setattr("servers.nginx.free_port", lambda: next(ports, None) or free_port())
+        try:
+            with NginxServer(tmp_path) as server:
+                assert server.port != taken.getsockname()[1]
+                assert fetch(server.put("a", DATA))[2] == DATA
+        except UnavailableServerError as error:
+            pytest.skip(str(error))
+
+
+def test_a_failing_test_shows_the_log_and_a_missing_program_skips(tmp_path):
+    (tmp_path / "test_it.py").write_text("""
+import os, signal, urllib.request
+from pathlib import Path
+import pytest, servers.azurite, servers.base
+
+def test_fails(latency_process):
+    Path(latency_process.log_path).write_text("what the server wrote")
+    print("port", latency_process.port)
+    assert False
+
+def test_skips(monkeypatch, request):
+    monkeypatch.setattr(servers.azurite, "INSTALLED", Path("/nowhere"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    request.getfixturevalue("azurite")
+""")
+    command = [sys.executable, "-m", "pytest", "-p", "servers.fixtures", "-rs", "--basetemp", str(tmp_path / "base")]
+    result = subprocess.run(
+        [*command, "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 failed" in result.stdout, result.stdout
+    assert "log of latency" in result.stdout
+    assert "what the server wrote" in result.stdout
+    port = int(result.stdout.partition("port ")[2].split()[0])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    if "1 skipped" in result.stdout:  # where azurite or node is among the administrator's programs, it starts
+        assert "here: install Node.js" in result.stdout or "here: run scripts/install_servers.sh" in result.stdout
