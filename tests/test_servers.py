@@ -235,7 +235,7 @@ def test_a_port_that_somebody_took_meanwhile(tmp_path, monkeypatch):
         ports = iter([taken.getsockname()[1]])
         monkeypatch.setattr("servers.nginx.free_port", lambda: next(ports, None) or free_port())
         try:
-            with NginxServer(tmp_path) as server:
+            with NginxServer(tmp_path / "a folder") as server:
                 assert server.port != taken.getsockname()[1]
                 assert fetch(server.put("a", DATA))[2] == DATA
         except UnavailableServerError as error:

@@ -17,7 +17,7 @@ daemon off;
 worker_processes {workers};
 worker_rlimit_nofile {file_limit};
 pid nginx.pid;
-error_log {log} warn;
+error_log "{log}" warn;
 {user}
 events {{ worker_connections 4096; }}
 
@@ -33,7 +33,7 @@ http {{
     keepalive_requests 100000000;
     keepalive_timeout 300s;
     server_name_in_redirect off;
-    root {root};
+    root "{root}";
     gzip_min_length 1; gzip_types *; gzip_http_version 1.0;
 
     server {{
@@ -41,9 +41,9 @@ http {{
         {listen_ipv6}
         {listen_tls}
         {redirects}
-        location /gzip/      {{ alias {root}/; gzip on; }}
-        location /encoded/   {{ alias {root}/; add_header Content-Encoding gzip; }}
-        location /no-ranges/ {{ alias {root}/; max_ranges 0; }}
+        location /gzip/      {{ alias "{root}/"; gzip on; }}
+        location /encoded/   {{ alias "{root}/"; add_header Content-Encoding gzip; }}
+        location /no-ranges/ {{ alias "{root}/"; max_ranges 0; }}
         location /forbidden/ {{ return 403; }}
         location /broken/    {{ return 500; }}
     }}
@@ -122,17 +122,19 @@ class NginxServer(Server):
         if not self.certificate_path.exists():
             return ""
         key = self.folder / "key.pem"
-        return f"listen {HOST}:{self.tls_port} ssl; ssl_certificate {self.certificate_path}; ssl_certificate_key {key};"
+        files = f'ssl_certificate "{self.certificate_path}"; ssl_certificate_key "{key}";'
+        return f"listen {HOST}:{self.tls_port} ssl; {files}"
 
     def configuration(self) -> str:
         """The text of the configuration file."""
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         elsewhere = f"http://{HOST}:{self.s3_port}"
         redirects = [REDIRECT.format(status=status, to="") for status in (301, 302, 303, 307, 308)]
         redirects.append(REDIRECT.format(status=302, to=elsewhere).replace("redirect-302", "elsewhere"))
         redirects.append("location /redirect-loop/ { return 302 $request_uri; }")
         return CONFIGURATION.format(
             workers=self.workers,
-            file_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            file_limit=65536 if hard_limit == resource.RLIM_INFINITY else hard_limit,
             # The temporary folders of root are closed to nginx's own user.
             user="user root;" if os.geteuid() == 0 else "",
             log=self.log_path,
