@@ -14,8 +14,8 @@ from obstore.exceptions import BaseError, GenericError
 from obstore.store import S3Store
 
 from servers import Rule
+from servers.clients import DATA, fetch, http_store
 from servers.latency import pattern
-from test_servers import DATA, fetch, http_store
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import os
 import signal
 import socket
@@ -17,33 +16,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import HTTPStore, S3Store
+from obstore.store import S3Store
 
 from servers import LatencyServer, NginxServer, UnavailableServerError
 from servers.base import find_program, free_port, has_ipv6
-from servers.latency import pattern
-
-DATA = pattern(12345, 100_000)
-NO_RETRIES = {"max_retries": 0}
-
-
-def fetch(url, span=None, timeout_s=10.0, method="GET", **headers):
-    """Status, headers and body of one request on a connection of its own; redirects are not followed."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
-    if span is not None:
-        headers["Range"] = f"bytes={span}"
-    try:
-        connection.request(method, parts.path, headers={name.replace("_", "-"): it for name, it in headers.items()})
-        response = connection.getresponse()
-        return response.status, response.headers, response.read()
-    finally:
-        connection.close()
-
-
-def http_store(url, **options):
-    return HTTPStore.from_url(url, client_options={"allow_http": True, **options}, retry_config=NO_RETRIES)
-
+from servers.clients import DATA, fetch, http_store
 
 # ----------------------------------------------------------------------------------------------- nginx
 
