@@ -362,6 +362,15 @@ int file_get_known(struct file_cache *cache, const char *path, const struct ring
     return file_get(cache, path, expected, result);
 }
 
+int file_is_open(struct file_cache *cache, const char *path)
+{
+    uint64_t hash = hash_path(path);
+    pthread_mutex_lock(&cache->mutex);
+    int is_open = cache_find(cache, path, hash) != NULL;
+    pthread_mutex_unlock(&cache->mutex);
+    return is_open;
+}
+
 int file_is_elsewhere(struct file_cache *cache, const struct file *file)
 {
     struct ringio_identity now;

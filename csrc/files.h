@@ -61,6 +61,9 @@ int file_get(struct file_cache *cache, const char *path, const struct ringio_ide
 int file_get_known(struct file_cache *cache, const char *path, const struct ringio_identity *expected,
                    struct file **file);
 
+/* file_is_open() says whether 'path' is open, so that file_get() most likely has no file to open. */
+int file_is_open(struct file_cache *cache, const char *path);
+
 /* file_is_elsewhere() says whether the path of a file leads to another one by now, or to the same one after it was
    written to.  Where it does not, all bytes that were read before the call are those of the identity. */
 int file_is_elsewhere(struct file_cache *cache, const struct file *file);

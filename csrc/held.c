@@ -84,6 +84,8 @@ static int open_file(struct held_files *held, struct held_file *place, struct ri
     const struct ringio_identity *expected = job_expects(job, index, &room);
     const char *path = job->plan.paths + record->path_offset;
     struct file *file;
+    if (job->opens_nothing && !file_is_open(held->cache, path))
+        return 1;
     int is_watched = used_file_count(job) >= AHEAD_FILES_MIN;
     uint64_t begin_ns = is_watched ? now_ns() : 0;
     int status = job->looks_up_late     ? file_get_known(held->cache, path, expected, &file)

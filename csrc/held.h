@@ -36,7 +36,7 @@ int held_init(struct held_files *held, struct file_cache *cache, const struct ri
 void held_destroy(struct held_files *held);
 
 /* held_get() makes file number 'index' of the job's plan the current one.  Returns 0, -status, or 1 when as many files
-   as may be open are in use by requests in flight. */
+   as may be open are in use by requests in flight, or the job opens nothing and the file is not open. */
 int held_get(struct held_files *held, struct ringio_job *job, uint32_t index);
 
 /* held_put() takes back one use of a file; held_forget() that of the current one. */

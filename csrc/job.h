@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "bell.h"
 #include "files.h"
 #include "ringio.h"
 
@@ -21,6 +22,7 @@ struct ringio_job {
     struct ringio_plan plan;
     struct seen_file *seen; /* per file; NULL where no file serves two requests */
     int looks_up_late;      /* files are looked up behind the read and not before it: file_get_known() */
+    int opens_nothing;      /* only files that are open already can be read now: opening one may take waiting */
 
     _Alignas(64) _Atomic uint64_t cursor; /* the next request to be claimed; request_count and more: none is left */
     _Alignas(64) _Atomic uint64_t done_count; /* requests that are done */
@@ -31,6 +33,7 @@ struct ringio_job {
     uint32_t attached; /* threads that are running it */
     int listed;        /* in the reader's list of jobs that have requests left */
     int done;
+    struct notice notice; /* to be sent when it is done */
     struct ringio_job *next, *previous;
     pthread_cond_t finished;
 

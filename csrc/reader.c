@@ -14,6 +14,9 @@
 #define INLINE_DECODED_NBYTES_MAX ((uint64_t)1 << 20)
 #define INLINE_PUMPS_MAX 64u
 
+/* Two regions: with a smaller share a slab may wait for the others (slab.h). */
+#define INLINE_SHARE_NBYTES_MIN ((uint64_t)4 << 20)
+
 /* ---------------------------------------------------------------------------------------------- jobs, mutex is held */
 
 static void list_append(struct ringio_reader *reader, struct ringio_job *job)
@@ -36,33 +39,39 @@ static void list_remove(struct ringio_reader *reader, struct ringio_job *job)
     atomic_fetch_sub_explicit(&reader->listed_count, 1, memory_order_relaxed);
 }
 
-static void job_settle(struct ringio_reader *reader, struct ringio_job *job)
+/* Makes a job done of which nothing is left.  Returns what is to be sent once the mutex is given back: whoever holds the
+   job may free it from then on, so nothing of it is looked at again. */
+static struct notice job_settle(struct ringio_reader *reader, struct ringio_job *job)
 {
+    const struct notice nothing = {0};
     if (job_unclaimed(job))
-        return;
+        return nothing;
     list_remove(reader, job);
     if (job->attached || job->done)
-        return;
+        return nothing;
     job->done = 1;
     reader->running_count--;
     pthread_cond_broadcast(&job->finished);
     if (reader->running_count == 0)
         pthread_cond_broadcast(&reader->rest);
+    return job->notice;
 }
 
 /* Nobody claims more of 'job'. */
-static void cancel(struct ringio_reader *reader, struct ringio_job *job)
+static struct notice cancel(struct ringio_reader *reader, struct ringio_job *job)
 {
     atomic_store_explicit(&job->cancelled, 1, memory_order_relaxed);
     atomic_store_explicit(&job->cursor, job->plan.request_count, memory_order_relaxed);
-    job_settle(reader, job);
+    return job_settle(reader, job);
 }
 
 struct ringio_job *reader_next_job(struct ringio_reader *reader)
 {
     struct ringio_job *job;
-    while ((job = reader->first_job) && job_unclaimed(job) == 0)
-        job_settle(reader, job);
+    while ((job = reader->first_job) && job_unclaimed(job) == 0) {
+        assert(job->attached > 0); /* the one who leaves it last settles it */
+        list_remove(reader, job);
+    }
     if (!job)
         return NULL;
     if (job != reader->last_job) {
@@ -78,8 +87,9 @@ void reader_leave_job(struct ringio_reader *reader, struct ringio_job *job)
     pthread_mutex_lock(&reader->mutex);
     assert(job->attached > 0);
     job->attached--;
-    job_settle(reader, job);
+    struct notice notice = job_settle(reader, job);
     pthread_mutex_unlock(&reader->mutex);
+    notice_send(notice);
 }
 
 /* ------------------------------------------------------------------------------------------------- life of a reader */
@@ -131,8 +141,12 @@ void ringio_reader_free(struct ringio_reader *reader)
 {
     fork_unregister(reader);
     pthread_mutex_lock(&reader->mutex);
-    while (reader->first_job)
-        cancel(reader, reader->first_job);
+    while (reader->first_job) {
+        struct notice notice = cancel(reader, reader->first_job);
+        pthread_mutex_unlock(&reader->mutex);
+        notice_send(notice);
+        pthread_mutex_lock(&reader->mutex);
+    }
     while (reader->running_count)
         pthread_cond_wait(&reader->rest, &reader->mutex);
     reader->stopping = 1;
@@ -277,30 +291,71 @@ static int publish(struct ringio_reader *reader, struct ringio_job *job)
     return status;
 }
 
-int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms,
-                   struct ringio_job **started)
+/* Makes a job of a plan.  Returns 0 or -errno. */
+static int make_job(struct ringio_reader *reader, const struct ringio_plan *plan, struct ringio_job **job)
 {
-    *started = NULL;
+    *job = NULL;
     if (reader->choice.kind == 0)
         return -ENODEV;
     int status = task_check_plan(plan);
     if (status)
         return status;
-    struct ringio_job *job = job_new(reader, reader->process, plan);
-    if (!job)
-        return -ENOMEM;
-    if (plan->request_count == 0 || reader_run_here(reader, job)) {
-        job->done = 1;
-        *started = job;
+    *job = job_new(reader, reader->process, plan);
+    return *job ? 0 : -ENOMEM;
+}
+
+int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms, struct ringio_job **job)
+{
+    int status = make_job(reader, plan, job);
+    if (status)
+        return status;
+    if (plan->request_count == 0 || reader_run_here(reader, *job)) {
+        (*job)->done = 1;
         return 1;
     }
-    status = publish(reader, job);
+    status = publish(reader, *job);
     if (status) {
-        job_free(job);
+        job_free(*job);
+        *job = NULL;
         return status;
     }
-    *started = job;
-    return ringio_job_wait(job, wait_ms);
+    return ringio_job_wait(*job, wait_ms);
+}
+
+/* The same, as far as that takes no waiting: not for a file to be opened, nor for memory, which others may hold where
+   there is little. */
+static int run_at_once(struct ringio_reader *reader, struct ringio_job *job)
+{
+    if (reader->limit.share_nbytes < INLINE_SHARE_NBYTES_MIN)
+        return 0;
+    job->opens_nothing = 1;
+    int finished = reader_run_here(reader, job);
+    job->opens_nothing = 0;
+    return finished;
+}
+
+int ringio_start(struct ringio_reader *reader, const struct ringio_plan *plan, struct ringio_bell *bell,
+                 uint64_t token, struct ringio_job **job)
+{
+    int status = make_job(reader, plan, job);
+    if (status)
+        return status;
+    if (plan->request_count == 0 || run_at_once(reader, *job)) {
+        (*job)->done = 1;
+        return 1;
+    }
+    status = ringio_bell_expect(bell);
+    if (status == 0) {
+        (*job)->notice = (struct notice){bell, token};
+        status = publish(reader, *job);
+        if (status)
+            ringio_bell_ring(bell, token); /* it may ring for nothing, but not be waited for in vain */
+    }
+    if (status) {
+        job_free(*job);
+        *job = NULL;
+    }
+    return status;
 }
 
 int ringio_job_wait(struct ringio_job *job, int wait_ms)
@@ -337,8 +392,9 @@ void ringio_job_cancel(struct ringio_job *job)
     if (job->process != reader->process)
         return;
     pthread_mutex_lock(&reader->mutex);
-    cancel(reader, job);
+    struct notice notice = cancel(reader, job);
     pthread_mutex_unlock(&reader->mutex);
+    notice_send(notice);
 }
 
 void ringio_job_free(struct ringio_job *job)

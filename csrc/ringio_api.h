@@ -218,6 +218,7 @@ struct ringio_statistics {
 
 struct ringio_reader;
 struct ringio_job;
+struct ringio_bell;
 
 /* ringio_reader_new() makes a reader; its threads start with the first job.  Returns NULL only when out of memory.
    The backend is probed here: ringio_reader_backend() says which it is, or 0 when the one asked for by name cannot be
@@ -239,6 +240,13 @@ void ringio_reader_free(struct ringio_reader *reader);
    by ringio_job_failures().  Thread-safe. */
 int ringio_execute(struct ringio_reader *reader, const struct ringio_plan *plan, int wait_ms, struct ringio_job **job);
 
+/* ringio_start() is ringio_execute() for an event loop, which must not be kept waiting: 'bell' rings with 'token' when
+   the job is done, also when that is because it was cancelled.  Where all files are open already and all bytes are in
+   the page cache, a small plan is run at once by the calling thread: then 1 is returned, and no bell rings.  Else
+   returns 0, or -errno when the job could not be started ('*job' is NULL then).  Thread-safe. */
+int ringio_start(struct ringio_reader *reader, const struct ringio_plan *plan, struct ringio_bell *bell,
+                 uint64_t token, struct ringio_job **job);
+
 /* ringio_job_wait() waits for at most 'wait_ms' (-1: without limit).  Returns 1 when the job is done, else 0; -ECHILD
    in a child after fork(): its parent's jobs are not done there. */
 int ringio_job_wait(struct ringio_job *job, int wait_ms);
@@ -256,6 +264,30 @@ const struct ringio_failure *ringio_job_failures(struct ringio_job *job, uint64_
 
 /* ringio_job_free() frees a job that is done. */
 void ringio_job_free(struct ringio_job *job);
+
+/* ------------------------------------------------------------------------------- who waits for many things at once */
+
+/* ringio_bell_new() makes a bell: a queue of tokens, and a file descriptor that poll(2) finds readable while there are
+   any.  The descriptor (an eventfd, elsewhere than on Linux a pipe) is the bell's: it is closed with it, and read by
+   nobody else.  Returns NULL and sets '*status' to -errno when there is no memory or no descriptor left. */
+struct ringio_bell *ringio_bell_new(int *status);
+int ringio_bell_fd(const struct ringio_bell *bell);
+
+/* ringio_bell_free() is the owner's last word.  Jobs that have not rung yet may do so: the descriptor is closed when
+   the last of them has, and not before.  A child after fork() must not use a bell of its parent in any way, this
+   included; it may close the descriptor. */
+void ringio_bell_free(struct ringio_bell *bell);
+
+/* ringio_bell_tokens() copies the oldest tokens, at most 'count_max', and returns how many; ringio_bell_forget() drops
+   that many when they have been dealt with.  So a listener that is interrupted in between loses none.  Neither waits.
+   One thread at a time may listen. */
+uint64_t ringio_bell_tokens(struct ringio_bell *bell, uint64_t *tokens, uint64_t count_max);
+void ringio_bell_forget(struct ringio_bell *bell, uint64_t count);
+
+/* For work that is no job of the core: each ringio_bell_expect() makes room for one ringio_bell_ring(), which must
+   follow, from any thread.  Returns 0 or -ENOMEM. */
+int ringio_bell_expect(struct ringio_bell *bell);
+void ringio_bell_ring(struct ringio_bell *bell, uint64_t token);
 
 /* ------------------------------------------------------------------------------------------------ files, and limits */
 

@@ -49,7 +49,7 @@ RINGIO_ZARR_FLOORS = [
 C_FLOORS = [
     ["ringio_api"],
     ["ringio", "sort", "planes", "direct"],
-    ["cffi_prelude", "plan", "scatter", "slab", "files", "codec"],
+    ["bell", "cffi_prelude", "plan", "scatter", "slab", "files", "codec"],
     ["codec_private", "task", "job", "paths"],
     [
         "codec_blosc",
