@@ -14,6 +14,9 @@ import ringio_zarr
 
 RINGIO = {
     "read_ranges",
+    "read_ranges_async",
+    "iter_ranges",
+    "iter_ranges_async",
     "Ranges",
     "Buffers",
     "Reader",

@@ -27,7 +27,12 @@ RINGIO_FLOORS = [
     ["_execute", "_options", "_blocks"],
     ["_batch"],
     ["_handle"],
+    ["_reading"],
+    ["_stream"],
+    ["_loops"],
+    ["_async", "_streaming"],
     ["_reader"],
+    ["_twins"],
     ["testing", "__init__"],
 ]
 RINGIO_ZARR_FLOORS = [

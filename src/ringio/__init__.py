@@ -30,10 +30,14 @@ from ._ranges import Ranges
 from ._reader import Reader, default_reader, read_ranges
 from ._statistics import Statistics
 from ._tasks import Task, Tasks
+from ._twins import iter_ranges, iter_ranges_async, read_ranges_async
 
 __all__ = [
     # reading
     "read_ranges",
+    "read_ranges_async",
+    "iter_ranges",
+    "iter_ranges_async",
     "Ranges",
     "Buffers",
     "Reader",

@@ -54,7 +54,7 @@ def resolve(ranges: Ranges, *, allow_short: bool) -> Batch:
         allow_short: cut ranges to what their files have, instead of failing.
     """
     offsets, lengths = ranges.offsets, ranges.lengths
-    if not allow_short and _all_known(offsets, lengths):
+    if not asks_for_sizes(ranges, allow_short=allow_short):
         return Batch(ranges, offsets, lengths, {}, None)
     wanted = lengths != 0
     unknown = wanted if allow_short else wanted & ((offsets < 0) | (lengths < 0))
@@ -86,6 +86,21 @@ def resolve(ranges: Ranges, *, allow_short: bool) -> Batch:
     for field in ("nbytes", "device", "inode", "mtime_ns"):
         files[field][used[chosen]] = identities[field][chosen]
     return Batch(ranges, starts, nbytes, errors, files)
+
+
+def asks_for_sizes(ranges: Ranges, *, allow_short: bool) -> bool:
+    """Whether :func:`resolve` may ask filesystems for the sizes of files."""
+    return allow_short or not _all_known(ranges.offsets, ranges.lengths)
+
+
+def part(batch: Batch, start: int, stop: int) -> Batch:
+    """The ranges from ``start`` to ``stop`` as a batch of their own."""
+    ranges, used = batch.ranges.part(start, stop)
+    errors = {i - start: error for i, error in batch.errors.items() if start <= i < stop} if batch.errors else {}
+    files = batch.files
+    if files is not None and used is not None:
+        files = files[used]
+    return Batch(ranges, batch.offsets[start:stop], batch.nbytes[start:stop], errors, files)
 
 
 def _all_known(offsets: I64, lengths: I64) -> bool:

@@ -73,6 +73,11 @@ class Buffers(Sequence[memoryview]):
         view = self._view
         return (view[start:end] for start, end in zip(self._starts.tolist(), self._ends.tolist(), strict=True))
 
+    def copied(self) -> Iterator[memoryview]:
+        """The same buffers, each in memory of its own; none of them may have failed."""
+        data = self._view.tobytes()  # of bytes a slice is a copy, and bytes are sliced three times as fast as views
+        return (memoryview(data[start:end]) for start, end in zip(self._starts.tolist(), self._ends.tolist()))
+
     def __repr__(self) -> str:
         failed = f", {len(self.errors)} failed" if self.errors else ""
         return f"<ringio.Buffers: {len(self)} buffers, {self.nbytes} bytes{failed}>"

@@ -3,6 +3,8 @@
 The core reads from the plan and writes to its targets until the job is done, whatever happens to the Python thread that
 started it. So a job is noted in a set of this module, with all that it uses, before it starts, and stays there until
 the core says that it is done.
+
+:func:`run` waits in the calling thread. :func:`start` does not wait: a :class:`Bell` rings when the job is done.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -24,16 +27,112 @@ _GRACE_MS: Final = 60
 
 Watch = Callable[[int], None]
 
+_TOKENS_MAX: Final = 256  # taken from a bell at a time
 
-class _Job:
-    """A job of the core and all that must stay alive with it."""
 
-    __slots__ = ("box", "keep", "reader")
+class Bell:
+    """``struct ringio_bell``: tells who waits for many jobs which of them are done.
+
+    Attributes:
+        pointer: ``struct ringio_bell *``.
+        fd: readable while there are tokens.
+        process: that made it; no other may use it.
+
+    Raises:
+        OSError: no file descriptor is left.
+    """
+
+    def __init__(self) -> None:
+        status = ffi.new("int *")
+        self.pointer = lib.ringio_bell_new(status)
+        if self.pointer == ffi.NULL:
+            raise not_started(-status[0])
+        self.fd: int = lib.ringio_bell_fd(self.pointer)
+        self.process = os.getpid()
+        self._room = ffi.new("uint64_t[]", _TOKENS_MAX)
+        weakref.finalize(self, _free_bell, self.pointer, self.process).atexit = False
+
+    def tokens(self) -> list[int]:
+        """The oldest tokens; they come again until they are dropped by :meth:`forget`."""
+        count = lib.ringio_bell_tokens(self.pointer, self._room, _TOKENS_MAX)
+        return list(ffi.unpack(self._room, count))
+
+    def forget(self, count: int) -> None:
+        """Drop the oldest tokens: they have been dealt with."""
+        lib.ringio_bell_forget(self.pointer, count)
+
+
+def _free_bell(pointer: Any, process: int) -> None:
+    # A child leaves what it inherited alone: the lock in it may be held by a thread that the child does not have, and
+    # the number of the descriptor may be another file's by now.
+    if os.getpid() == process:
+        lib.ringio_bell_free(pointer)
+
+
+class Job:
+    """A job of the core and all that must stay alive with it.
+
+    One thread may settle it, as ``Reader.close`` does, while another one, which waits for it, cancels it: hence the
+    lock. It is reentrant, as the garbage collector may close a coroutine, and cancel its job, in the midst of anything.
+    """
+
+    __slots__ = ("_lock", "_outcome", "box", "keep", "reader")
 
     def __init__(self, reader: Any, keep: object) -> None:
         self.box = ffi.new("struct ringio_job **")
         self.keep = keep
         self.reader = reader
+        self._lock = threading.RLock()
+        self._outcome: list[TaskFailure] | Exception | None = None
+
+    def settle(self, wait_ms: int = 0) -> bool:
+        """Free the job if it is done, and keep what became of it; returns whether it is done."""
+        with self._lock:
+            pointer = self.box[0]
+            if pointer == ffi.NULL:
+                return True
+            done = lib.ringio_job_wait(pointer, wait_ms)
+            if done == 0:
+                return False
+            self.box[0] = ffi.NULL
+            if done < 0:  # a child after fork(): threads of its parent stand in it, as far as the child can tell
+                self._outcome = not_started(-done)
+                return True
+            try:
+                self._outcome = task_failures(pointer)
+            except MemoryError as error:
+                self._outcome = error
+            finally:
+                lib.ringio_job_free(pointer)
+            return True
+
+    def disown(self) -> None:
+        """In a child after fork(): let go of the parent's job, whose lock may be held by a thread of the parent."""
+        self._lock = threading.RLock()
+        self._outcome = not_started(errno.ECHILD)
+        self.box[0] = ffi.NULL
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the core is done with all that the job uses."""
+        return bool(self.box[0] == ffi.NULL)
+
+    def failures(self) -> list[TaskFailure]:
+        """What failed, once it is settled, ordered by task."""
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome or []
+
+    def progress(self) -> int:
+        """How many requests are done."""
+        with self._lock:
+            return 0 if self.is_settled else int(lib.ringio_job_progress(self.box[0]))
+
+    def cancel(self) -> None:
+        """Start no more of its requests; those in flight go on."""
+        with self._lock:
+            if not self.is_settled:
+                lib.ringio_job_cancel(self.box[0])
 
 
 class _State:
@@ -41,14 +140,16 @@ class _State:
 
     Attributes:
         running: those that a thread waits for.
+        awaited: those that were started, to be waited for in some other way.
         abandoned: those that were cancelled, but still have reads in flight.
         sweeping: held by the one thread that looks after the abandoned ones.
         exiting: the process ends; whoever waits for a job must give it up.
     """
 
     def __init__(self) -> None:
-        self.running: set[_Job] = set()
-        self.abandoned: set[_Job] = set()
+        self.running: set[Job] = set()
+        self.awaited: set[Job] = set()
+        self.abandoned: set[Job] = set()
         self.sweeping = threading.Lock()
         self.exiting = False
 
@@ -75,7 +176,7 @@ def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> lis
     """
     if _state.abandoned:
         drain(None, wait_ms=0)
-    job = _Job(reader, (plan, keep))
+    job = Job(reader, (plan, keep))
     try:
         _state.running.add(job)
         done = lib.ringio_execute(reader, plan, _SLICE_MS, job.box)
@@ -86,7 +187,7 @@ def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> lis
                 watch(lib.ringio_job_progress(job.box[0]))
             done = lib.ringio_job_wait(job.box[0], _SLICE_MS)
         if done < 0:
-            raise _not_started(-done)
+            raise not_started(-done)
         failures = task_failures(job.box[0])
     except BaseException:
         _abandon(job)
@@ -96,18 +197,15 @@ def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> lis
     return failures
 
 
-def _abandon(job: _Job) -> None:
+def _abandon(job: Job) -> None:
     if job.box[0] == ffi.NULL:  # never started
         _state.running.discard(job)
         return
     # A second Ctrl-C in here leaves the job among those that run: its memory stays, which is safe.
     lib.ringio_job_cancel(job.box[0])
-    if lib.ringio_job_wait(job.box[0], _GRACE_MS) == 1:
-        _state.running.discard(job)
-        lib.ringio_job_free(job.box[0])
-    else:
+    if not job.settle(_GRACE_MS):
         _state.abandoned.add(job)
-        _state.running.discard(job)
+    _state.running.discard(job)
 
 
 def drain(reader: Any, *, wait_ms: int) -> bool:
@@ -126,15 +224,64 @@ def drain(reader: Any, *, wait_ms: int) -> bool:
         return False
     with _state.sweeping:
         left = False
-        for job in tuple(_state.abandoned):
+        for job in _state.abandoned.copy():  # not tuple(): the garbage collector may abandon jobs in the midst of it
             if reader is not None and job.reader != reader:
                 continue
-            if lib.ringio_job_wait(job.box[0], wait_ms) == 1:
+            if job.settle(wait_ms):
                 _state.abandoned.discard(job)
-                lib.ringio_job_free(job.box[0])
             else:
                 left = True
         return not left
+
+
+def start(reader: Any, plan: Any, keep: object, bell: Bell, token: int) -> Job:
+    """Start a plan and return at once.
+
+    Args:
+        reader: ``struct ringio_reader *``.
+        plan: ``struct ringio_plan *``.
+        keep: whatever owns the memory that the plan points to.
+        bell: rings when the job is done, unless it is settled already when this returns.
+        token: that it rings with.
+
+    Returns:
+        The job, which must be given to :func:`leave` in the end.
+
+    Raises:
+        PlanError, OSError, MemoryError, RingioError: it could not be started.
+    """
+    if _state.abandoned:
+        drain(None, wait_ms=0)
+    job = Job(reader, (plan, keep))
+    _state.awaited.add(job)
+    try:
+        done = lib.ringio_start(reader, plan, bell.pointer, token, job.box)
+        if done < 0:
+            raise not_started(-done)
+        if done == 1:
+            job.settle()
+    except BaseException:
+        leave(job)
+        raise
+    return job
+
+
+def leave(job: Job) -> None:
+    """Nobody waits for a job any more: what the core is not done with stays alive until it is. Does not wait."""
+    job.cancel()
+    if not job.settle():
+        _state.abandoned.add(job)
+    _state.awaited.discard(job)
+
+
+def settle_awaited(reader: Any) -> bool:
+    """Settle the started jobs of a reader that are done by now; returns whether none of them is left."""
+    return all(job.settle() for job in _state.awaited.copy() if job.reader == reader)
+
+
+def is_exiting() -> bool:
+    """Whether the process ends: who waits for a job must give it up."""
+    return _state.exiting
 
 
 def give_up_all() -> None:
@@ -142,7 +289,8 @@ def give_up_all() -> None:
     _state.exiting = True
 
 
-def _not_started(status: int) -> Exception:
+def not_started(status: int) -> Exception:
+    """The exception for a job, or what belongs to one, that could not be had: ``status`` is an errno or RINGIO_...."""
     if status == errno.ENOMEM:
         return MemoryError("out of memory while starting a batch")
     if status == lib.RINGIO_BAD_PLAN:
@@ -160,8 +308,11 @@ def _not_started(status: int) -> Exception:
 
 
 def _forget() -> None:
-    # A child after fork(): the jobs belong to the parent's threads, which do not exist here.
+    # A child after fork(): the jobs belong to the parent's threads, which do not exist here. What awaits one, such as a
+    # coroutine that came along, finds it settled.
     global _state
+    for job in _state.awaited | _state.abandoned:
+        job.disown()
     _state = _State()
 
 

@@ -77,6 +77,11 @@ class Handle:
                 return False
             time.sleep(_POLL_S)
         for pointer in tuple(self._owned):
+            # Those of an event loop too, which may be the one that is kept waiting here: they end without it.
+            while not _execute.settle_awaited(pointer):
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+                time.sleep(_POLL_S)
             while not _execute.drain(pointer, wait_ms=0 if timeout_s == 0 else _DRAIN_MS):
                 if timeout_s is not None:
                     return False

@@ -18,6 +18,7 @@ BACKENDS: Final = {
     "memory": lib.RINGIO_BACKEND_MEMORY,
 }
 Direct: TypeAlias = Literal[False, True, "auto"]
+OnError: TypeAlias = Literal["raise", "return"]
 
 _DIRECT: Final[dict[Direct, int]] = {
     False: lib.RINGIO_DIRECT_OFF,

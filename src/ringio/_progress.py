@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Progress: TypeAlias = "bool | Callable[[int, int], object] | None"
 
 _TEXT_INTERVAL_S: Final = 0.5
+_REPORT_INTERVAL_S: Final = 0.02
 _LOG_INTERVAL_S: Final = 10.0  # where nobody watches
 
 
@@ -36,6 +37,40 @@ class Watcher:
     def finish(self) -> None:
         """Report that all is done."""
         self._report(self.bytes_total, self.bytes_total)
+
+
+class StreamWatcher:
+    """The same for a stream, which counts bytes, and may not know how many there will be.
+
+    Args:
+        progress: as for :class:`Watcher`.
+        bytes_total: None: not known; then it is what has been asked for so far.
+    """
+
+    def __init__(self, progress: Callable[[int, int], object] | bool, bytes_total: int | None) -> None:
+        self._report = progress if callable(progress) else _bar(bytes_total or 0)
+        self._total = bytes_total
+        self._asked = self._done = 0
+        self._next = 0.0
+
+    def expect(self, nbytes: int) -> None:
+        """So many bytes more have been asked for."""
+        self._asked += nbytes
+
+    def add(self, nbytes: int) -> None:
+        """So many bytes more are done."""
+        self._done += nbytes
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _REPORT_INTERVAL_S
+            # Never all of them before the end: a bar is taken down then.
+            total = max(self._asked, self._done + 1) if self._total is None else self._total
+            if self._done < total:
+                self._report(self._done, total)
+
+    def finish(self) -> None:
+        """All is done."""
+        self._report(self._asked, self._asked)
 
 
 def check_progress(progress: Progress) -> Callable[[int, int], object] | bool:
@@ -67,6 +102,7 @@ class _TqdmBar:
         self._bar = bar
 
     def __call__(self, bytes_done: int, bytes_total: int) -> None:
+        self._bar.total = bytes_total
         self._bar.update(bytes_done - self._bar.n)
         if bytes_done == bytes_total:
             self._bar.close()

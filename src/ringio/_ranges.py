@@ -93,6 +93,30 @@ class Ranges:
             raise _bad_row(rows) from None
         return cls(distinct, index, offsets, lengths)
 
+    def part(self, start: int, stop: int) -> tuple[Ranges, NDArray[np.intp] | None]:
+        """The ranges from ``start`` to ``stop``, with the paths that they use.
+
+        Returns:
+            The ranges, and which paths those are; None: all of them.
+
+        >>> ranges = Ranges(paths=["a", "b", "c"], path_index=[0, 2, 1, 2], offsets=[0, 1, 2, 3], lengths=8)
+        >>> part, used = ranges.part(1, 4)
+        >>> list(part), used
+        ([('c', 1, 8), ('b', 2, 8), ('c', 3, 8)], array([1, 2]))
+        """
+        index = self.path_index[start:stop]
+        paths, used = self.paths, None
+        if len(paths) > 1:
+            # Not np.unique: its first call imports a module. Nothing here takes time for paths that are not used.
+            ordered = np.sort(index)
+            used = ordered[np.flatnonzero(np.diff(ordered, prepend=-1))].astype(np.intp)
+            index = _read_only(np.searchsorted(used, index).astype(np.uint32))
+            paths = tuple([paths[i] for i in used.tolist()])
+        part = Ranges.__new__(Ranges)
+        part.paths, part.path_index = paths, index
+        part.offsets, part.lengths = self.offsets[start:stop], self.lengths[start:stop]
+        return part, used
+
     def __len__(self) -> int:
         return len(self.offsets)
 

@@ -7,33 +7,32 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Self
 
 from numpy.typing import NDArray
 
-from . import _batch, _execute
+from . import _execute, _reading
+from ._async import AsyncReads
 from ._buffers import Buffers
 from ._core import ffi, lib
 from ._errors import BackendError
 from ._failures import TaskFailure
 from ._handle import Handle
-from ._memory import empty
-from ._options import Direct, Options, backend_name
+from ._options import Direct, OnError, Options, backend_name
 from ._plan import BoundPlan, Plan
 from ._progress import Progress, Watcher, check_progress
-from ._ranges import Ranges, RangeTuple, as_ranges
+from ._ranges import Ranges, RangeTuple
 from ._single import ChunkRead
 from ._statistics import Statistics
-from ._targets import flat_bytes, writable_span
-
-OnError: TypeAlias = Literal["raise", "return"]
+from ._streaming import StreamReads
+from ._targets import writable_span
 
 _NULL: Final = ffi.NULL
 _IDENTITY_NBYTES: Final = ffi.sizeof("struct ringio_identity")
 _chunk_read: Final = lib.ringio_chunk_read
 
 
-class Reader:
+class Reader(AsyncReads, StreamReads):
     """Reads byte ranges in batches, and executes plans, on all cores.
 
     A reader keeps its worker threads, rings, buffers and open files from one batch to the next, so make one and keep
@@ -181,28 +180,8 @@ class Reader:
             BackendError: a URL whose scheme is not supported.
             TypeError, ValueError: arguments that make no sense; ``out`` of the wrong size.
         """
-        _check_on_error(on_error)
-        ranges = as_ranges(ranges)
-        for attempt in (1, 2):
-            batch = _batch.resolve(ranges, allow_short=allow_short)
-            if batch.errors and on_error == "raise":
-                raise _batch.first_error(batch.errors, len(ranges))
-            planned = _batch.make_plan(
-                batch,
-                max_gap_bytes=self.max_gap_bytes,
-                max_request_bytes=self.max_request_bytes,
-                keep_places=out is not None,
-                in_blocks=out is None and attempt == 1 and self.direct is not False,
-            )
-            nbytes = planned.target_nbytes
-            data = empty(nbytes) if out is None else flat_bytes(out, nbytes)
-            failures = self._run(planned.plan.bind(data), progress) if planned.plan.task_count else []
-            if attempt == 2 or not (_batch.is_stale(failures) or _batch.may_be_of_others(planned, failures)):
-                break
-        errors = _batch.range_errors(planned, batch, failures)
-        if errors and on_error == "raise":
-            raise _batch.first_error(errors, len(ranges))
-        return Buffers(data, planned.starts, planned.ends, errors)
+        steps = _reading.read(self._options, ranges, out=out, on_error=on_error, allow_short=allow_short)
+        return _reading.drive(steps, lambda bound: self._run(bound, progress))
 
     def execute(
         self,
@@ -231,16 +210,8 @@ class Reader:
             FileChangedError: a file is not the one that the plan was made for.
             Others as :meth:`read_ranges`.
         """
-        _check_on_error(on_error)
-        failures = self._run(plan.bind(out), progress)
-        if on_error == "return":
-            return [(int(failure.task), plan.error(failure)) for failure in failures]
-        if failures:
-            error = plan.error(failures[0])
-            if len(failures) > 1:
-                error.add_note(f"and {len(failures) - 1} more of {plan.task_count} tasks failed")
-            raise error
-        return out
+        steps = _reading.execute(plan, out, on_error=on_error)
+        return _reading.drive(steps, lambda bound: self._run(bound, progress))
 
     def execute_chunk(
         self,
@@ -393,8 +364,3 @@ def read_ranges(
     return (reader or default_reader()).read_ranges(
         ranges, out=out, on_error=on_error, allow_short=allow_short, progress=progress
     )
-
-
-def _check_on_error(on_error: str) -> None:
-    if on_error not in ("raise", "return"):
-        raise ValueError(f"on_error is {on_error!r}; 'raise' or 'return' is due")

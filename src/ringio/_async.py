@@ -1,0 +1,75 @@
+"""The reads that event loops await: methods of ``Reader``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from . import _reading
+from ._buffers import Buffers
+from ._failures import TaskFailure
+from ._handle import Handle
+from ._options import OnError, Options
+from ._plan import BoundPlan, Plan
+from ._progress import Progress, Watcher, check_progress
+from ._ranges import Ranges, RangeTuple
+
+
+class AsyncReads:
+    """Coroutines that read; they run in an asyncio or uvloop event loop.
+
+    The loop watches one file descriptor, whatever number of reads is awaited, and the workers of the reader do the
+    rest: there is no thread for a call. All reads share the workers in turns. Small reads of open files whose bytes are
+    in the page cache are done at once.
+    """
+
+    _handle: Handle
+    _options: Options
+
+    async def read_ranges_async(
+        self,
+        ranges: Ranges | Iterable[RangeTuple],
+        *,
+        out: object = None,
+        on_error: OnError = "raise",
+        allow_short: bool = False,
+        progress: Progress = None,
+    ) -> Buffers:
+        """:meth:`Reader.read_ranges` for an event loop: same arguments, same result, same errors.
+
+        More than 4096 ranges, and ranges that need the size of their file, are prepared by a thread of the loop's
+        executor, so that the loop is not kept waiting. The ``progress`` function is called in the loop's thread.
+
+        When the task is cancelled, reads in flight are waited for at most 60 ms. Until the reader is done with them,
+        which is after 60 ms most often but not always, they may still write to ``out``; its memory stays alive.
+        """
+        steps = _reading.read(self._options, ranges, out=out, on_error=on_error, allow_short=allow_short)
+        return await self._drive_async(steps, progress)
+
+    async def execute_async(
+        self,
+        plan: Plan,
+        out: object | Sequence[object],
+        *,
+        on_error: OnError = "raise",
+        progress: Progress = None,
+    ) -> Any:
+        """:meth:`Reader.execute` for an event loop: same arguments, same result, same errors.
+
+        Chunks are decoded by the workers, as there. Cancelling is as for :meth:`read_ranges_async`.
+        """
+        return await self._drive_async(_reading.execute(plan, out, on_error=on_error), progress)
+
+    async def _drive_async(self, steps: _reading.Steps[_reading.T], progress: Progress) -> _reading.T:
+        from . import _loops  # late: asyncio takes longer to import than all of this package
+
+        wanted = check_progress(progress)
+
+        async def execute(bound: BoundPlan) -> list[TaskFailure]:
+            watcher = None if wanted is False else Watcher(wanted, bound.plan.request_nbytes())
+            failures = await _loops.run(self._handle, bound, watcher)
+            if watcher is not None:
+                watcher.finish()
+            return failures
+
+        return await _loops.drive(steps, execute)

@@ -1,0 +1,179 @@
+"""How a batch of ranges is read, without a word about who waits: steps, to be done one after the other.
+
+Reading takes work of this process (look up sizes, plan) and jobs of the core. A generator says which comes next and is
+sent what came of it; whoever drives it decides how to wait: the calling thread (:func:`drive`), an event loop
+(``_loops``), a stream with many batches in flight (``_stream``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sized
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from . import _batch
+from ._buffers import Buffers
+from ._failures import TaskFailure
+from ._memory import empty
+from ._options import Options
+from ._plan import BoundPlan, Plan
+from ._ranges import Ranges, RangeTuple, as_ranges
+from ._targets import flat_bytes
+
+T = TypeVar("T")
+
+# So many ranges are planned in about a millisecond, which an event loop can do without.
+LIGHT_COUNT: Final = 4096
+LIGHT_TASK_COUNT: Final = 1 << 16  # a plan that is made already has to be checked and bound only
+
+
+class Work(NamedTuple):
+    """A step that is work of this process.
+
+    Attributes:
+        call: does it.
+        is_light: it takes no longer than a millisecond and asks no filesystem anything, so that an event loop may do
+            it itself.
+    """
+
+    call: Callable[[], Any]
+    is_light: bool
+
+
+# A bound plan is to be executed, and its failures sent.
+Steps: TypeAlias = Generator[Work | BoundPlan, Any, T]
+
+
+class Prepared(NamedTuple):
+    """A batch ready to be read.
+
+    Attributes:
+        batch: with all offsets and sizes.
+        planned: its plan.
+        bound: the plan and its target; None: there is nothing to read.
+        data: the target.
+    """
+
+    batch: _batch.Batch
+    planned: _batch.BatchPlan
+    bound: BoundPlan | None
+    data: Any
+
+
+def read(
+    options: Options,
+    ranges: Ranges | Iterable[RangeTuple],
+    *,
+    out: object = None,
+    on_error: str = "raise",
+    allow_short: bool = False,
+    batch: _batch.Batch | None = None,
+) -> Steps[Buffers]:
+    """The steps of ``Reader.read_ranges``; see there.
+
+    Args:
+        options: of the reader.
+        ranges: what to read.
+        out: see there.
+        on_error: see there.
+        allow_short: see there.
+        batch: the ranges, resolved already.
+
+    Returns:
+        By StopIteration: the buffers.
+    """
+    check_on_error(on_error)
+    asked: Ranges
+    if isinstance(ranges, Ranges):
+        asked = ranges
+    else:
+        # Whoever made a generator may count on being called by the thread that the generator was made for.
+        is_light = not isinstance(ranges, Sized) or len(ranges) <= LIGHT_COUNT
+        asked = yield Work(lambda: as_ranges(ranges), is_light)
+    for attempt in (1, 2):
+        prepared: Prepared = yield _prepare(options, asked, batch, out, on_error, allow_short, attempt)
+        failures: list[TaskFailure] = []
+        if prepared.bound is not None:
+            failures = yield prepared.bound
+        planned = prepared.planned
+        if attempt == 2 or not (_batch.is_stale(failures) or _batch.may_be_of_others(planned, failures)):
+            break
+        batch = None
+    errors = _batch.range_errors(planned, prepared.batch, failures)
+    if errors and on_error == "raise":
+        raise _batch.first_error(errors, len(asked))
+    return Buffers(prepared.data, planned.starts, planned.ends, errors)
+
+
+def _prepare(
+    options: Options,
+    ranges: Ranges,
+    resolved: _batch.Batch | None,
+    out: object,
+    on_error: str,
+    allow_short: bool,
+    attempt: int,
+) -> Work:
+    def prepare() -> Prepared:
+        batch = _batch.resolve(ranges, allow_short=allow_short) if resolved is None else resolved
+        if batch.errors and on_error == "raise":
+            raise _batch.first_error(batch.errors, len(ranges))
+        planned = _batch.make_plan(
+            batch,
+            max_gap_bytes=options.gap_bytes,
+            max_request_bytes=options.request_bytes,
+            keep_places=out is not None,
+            in_blocks=out is None and attempt == 1 and options.direct is not False,
+        )
+        nbytes = planned.target_nbytes
+        data = empty(nbytes) if out is None else flat_bytes(out, nbytes)
+        bound = planned.plan.bind(data) if planned.plan.task_count else None
+        return Prepared(batch, planned, bound, data)
+
+    is_light = (
+        len(ranges) <= LIGHT_COUNT
+        and options.direct is False
+        and (resolved is not None or not _batch.asks_for_sizes(ranges, allow_short=allow_short))
+    )
+    return Work(prepare, is_light)
+
+
+def execute(plan: Plan, out: object, *, on_error: str = "raise") -> Steps[Any]:
+    """The steps of ``Reader.execute``; see there."""
+    check_on_error(on_error)
+    bound: BoundPlan = yield Work(lambda: plan.bind(out), plan.task_count <= LIGHT_TASK_COUNT)
+    failures: list[TaskFailure] = yield bound
+    if on_error == "return":
+        return [(int(failure.task), plan.error(failure)) for failure in failures]
+    if failures:
+        error = plan.error(failures[0])
+        if len(failures) > 1:
+            error.add_note(f"and {len(failures) - 1} more of {plan.task_count} tasks failed")
+        raise error
+    return out
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise ValueError for what is neither "raise" nor "return"."""
+    if on_error not in ("raise", "return"):
+        raise ValueError(f"on_error is {on_error!r}; 'raise' or 'return' is due")
+
+
+def advance(steps: Steps[T], sent: object = None) -> tuple[Work | BoundPlan | None, T | None]:
+    """Send a step's outcome; gives the next step and None, or None and the result."""
+    try:
+        return steps.send(sent), None
+    except StopIteration as end:
+        return None, end.value
+
+
+def drive(steps: Steps[T], run: Callable[[BoundPlan], list[TaskFailure]]) -> T:
+    """Do all steps in the calling thread.
+
+    Args:
+        steps: a generator of them.
+        run: executes a plan and waits for it.
+    """
+    step, result = advance(steps)
+    while step is not None:
+        step, result = advance(steps, step.call() if isinstance(step, Work) else run(step))
+    return result  # type: ignore[return-value]  # the generator has returned it
