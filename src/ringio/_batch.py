@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from . import _blocks, planning
 from ._core import ffi, lib
-from ._errors import RangeError, error_from_failure
+from ._errors import MemoryLimitError, RangeError, error_from_failure
 from ._failures import TaskFailure
 from ._paths import EncodedPaths, encode_paths, path_order
 from ._plan import Plan
@@ -101,6 +101,23 @@ def part(batch: Batch, start: int, stop: int) -> Batch:
     if files is not None and used is not None:
         files = files[used]
     return Batch(ranges, batch.offsets[start:stop], batch.nbytes[start:stop], errors, files)
+
+
+def without_giants(batch: Batch, limit_nbytes: int) -> Batch:
+    """The batch with an error for each range that the memory of a stream cannot hold."""
+    giants = np.flatnonzero(batch.nbytes > limit_nbytes)
+    if not len(giants):
+        return batch
+    errors, nbytes = dict(batch.errors), batch.nbytes.copy()
+    for i in giants.tolist():
+        path, offset, _ = batch.ranges[i]
+        error = MemoryLimitError(
+            f"{path}: the range at {offset} has {nbytes[i]} bytes, and a stream may hold {limit_nbytes} at a time "
+            "(memory_limit_bytes): read it in parts, or give the reader a higher limit"
+        )
+        errors.setdefault(i, error)
+    nbytes[giants] = 0
+    return batch._replace(errors=errors, nbytes=nbytes)
 
 
 def _all_known(offsets: I64, lengths: I64) -> bool:

@@ -57,6 +57,17 @@ class Bell:
         count = lib.ringio_bell_tokens(self.pointer, self._room, _TOKENS_MAX)
         return list(ffi.unpack(self._room, count))
 
+    def expect(self) -> None:
+        """Make room for one :meth:`ring`, which must follow: of work that is no job."""
+        status = lib.ringio_bell_expect(self.pointer)
+        if status:
+            raise not_started(-status)
+
+    def ring(self, token: int) -> None:
+        """From any thread; in a child after fork() nobody listens."""
+        if os.getpid() == self.process:
+            lib.ringio_bell_ring(self.pointer, token)
+
     def forget(self, count: int) -> None:
         """Drop the oldest tokens: they have been dealt with."""
         lib.ringio_bell_forget(self.pointer, count)

@@ -165,10 +165,16 @@ async def drive(steps: _reading.Steps[T], execute: Callable[[BoundPlan], Any]) -
         steps: a generator of them.
         execute: gives a coroutine that executes a plan.
     """
-    step, result = _reading.advance(steps)
-    while step is not None:
-        done = await (work(step) if isinstance(step, _reading.Work) else execute(step))
-        step, result = _reading.advance(steps, done)
+    try:
+        step, result = _reading.advance(steps)
+        while step is not None:
+            if isinstance(step, _reading.Work):
+                done = await work(step)
+            else:
+                done = await (execute(step) if isinstance(step, BoundPlan) else _others(step))
+            step, result = _reading.advance(steps, done)
+    finally:
+        steps.close()  # what it has begun itself it gives up now
     return result  # type: ignore[return-value]  # the generator has returned it
 
 
@@ -177,6 +183,23 @@ async def work(step: _reading.Work) -> Any:
     if step.is_light:
         return step.call()
     return await asyncio.get_running_loop().run_in_executor(None, step.call)
+
+
+async def _others(pending: _reading.Pending) -> Any:
+    """Wait for what other threads do."""
+    loop = asyncio.get_running_loop()
+    bell = bell_of(loop)
+    rung: asyncio.Future[None] = loop.create_future()
+    token = bell.expect(lambda: _ring(rung))
+    bell.bell.expect()
+    pending.add_done_callback(lambda _: bell.bell.ring(token))
+    try:
+        await rung
+    except BaseException:
+        bell.forget(token)
+        pending.cancel()
+        raise
+    return pending.result()
 
 
 async def iterate(
@@ -201,6 +224,7 @@ async def iterate(
         while True:
             while (step := stream.next_work()) is not None:
                 stream.put(await work(step))
+                await bell.breathe(loop)
             if (arrived := stream.next_arrived()) is not None:
                 part = arrived.part
                 ranges, arrived = hand_out(arrived, on_error), None

@@ -1,14 +1,15 @@
 """How a batch of ranges is read, without a word about who waits: steps, to be done one after the other.
 
-Reading takes work of this process (look up sizes, plan) and jobs of the core. A generator says which comes next and is
-sent what came of it; whoever drives it decides how to wait: the calling thread (:func:`drive`), an event loop
-(``_loops``), a stream with many batches in flight (``_stream``).
+Reading takes work of this process (look up sizes, plan), jobs of the core, and what other threads do. A generator says
+which comes next and is sent what came of it; whoever drives it decides how to wait: the calling thread (:func:`drive`),
+an event loop (``_loops``), a stream with many batches in flight (``_stream``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sized
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from . import _batch
 from ._buffers import Buffers
@@ -39,8 +40,22 @@ class Work(NamedTuple):
     is_light: bool
 
 
-# A bound plan is to be executed, and its failures sent.
-Steps: TypeAlias = Generator[Work | BoundPlan, Any, T]
+class Pending(Protocol):
+    """A step that other threads do, and have begun: a ``concurrent.futures.Future``, or what is used like one."""
+
+    def add_done_callback(self, fn: Callable[[Any], object], /) -> None:
+        """Have it called when it is done or cancelled, by any thread; at once if it is already."""
+
+    def cancel(self) -> object:
+        """Nobody waits for it any more."""
+
+    def result(self) -> Any:
+        """What came of it; it may be waited for."""
+
+
+# A bound plan is to be executed, and its failures sent; of the others their result is sent.
+Step: TypeAlias = Work | BoundPlan | Pending
+Steps: TypeAlias = Generator[Step, Any, T]
 
 
 class Prepared(NamedTuple):
@@ -67,6 +82,7 @@ def read(
     on_error: str = "raise",
     allow_short: bool = False,
     batch: _batch.Batch | None = None,
+    limit_nbytes: int | None = None,
 ) -> Steps[Buffers]:
     """The steps of ``Reader.read_ranges``; see there.
 
@@ -77,6 +93,7 @@ def read(
         on_error: see there.
         allow_short: see there.
         batch: the ranges, resolved already.
+        limit_nbytes: of one range; None: there is none.
 
     Returns:
         By StopIteration: the buffers.
@@ -90,7 +107,12 @@ def read(
         is_light = not isinstance(ranges, Sized) or len(ranges) <= LIGHT_COUNT
         asked = yield Work(lambda: as_ranges(ranges), is_light)
     for attempt in (1, 2):
-        prepared: Prepared = yield _prepare(options, asked, batch, out, on_error, allow_short, attempt)
+        in_blocks = out is None and attempt == 1 and options.direct is not False  # asks for sizes too
+        is_light = len(asked) <= LIGHT_COUNT and not in_blocks
+        if batch is None:
+            is_light = is_light and not _batch.asks_for_sizes(asked, allow_short=allow_short)
+        prepare = partial(_prepare, options, asked, batch, out, on_error, allow_short, limit_nbytes, in_blocks)
+        prepared: Prepared = yield Work(prepare, is_light)
         failures: list[TaskFailure] = []
         if prepared.bound is not None:
             failures = yield prepared.bound
@@ -107,34 +129,30 @@ def read(
 def _prepare(
     options: Options,
     ranges: Ranges,
-    resolved: _batch.Batch | None,
+    batch: _batch.Batch | None,
     out: object,
     on_error: str,
     allow_short: bool,
-    attempt: int,
-) -> Work:
-    def prepare() -> Prepared:
-        batch = _batch.resolve(ranges, allow_short=allow_short) if resolved is None else resolved
-        if batch.errors and on_error == "raise":
-            raise _batch.first_error(batch.errors, len(ranges))
-        planned = _batch.make_plan(
-            batch,
-            max_gap_bytes=options.gap_bytes,
-            max_request_bytes=options.request_bytes,
-            keep_places=out is not None,
-            in_blocks=out is None and attempt == 1 and options.direct is not False,
-        )
-        nbytes = planned.target_nbytes
-        data = empty(nbytes) if out is None else flat_bytes(out, nbytes)
-        bound = planned.plan.bind(data) if planned.plan.task_count else None
-        return Prepared(batch, planned, bound, data)
-
-    is_light = (
-        len(ranges) <= LIGHT_COUNT
-        and options.direct is False
-        and (resolved is not None or not _batch.asks_for_sizes(ranges, allow_short=allow_short))
+    limit_nbytes: int | None,
+    in_blocks: bool,
+) -> Prepared:
+    if batch is None:
+        batch = _batch.resolve(ranges, allow_short=allow_short)
+    if limit_nbytes is not None:
+        batch = _batch.without_giants(batch, limit_nbytes)
+    if batch.errors and on_error == "raise":
+        raise _batch.first_error(batch.errors, len(ranges))
+    planned = _batch.make_plan(
+        batch,
+        max_gap_bytes=options.gap_bytes,
+        max_request_bytes=options.request_bytes,
+        keep_places=out is not None,
+        in_blocks=in_blocks,
     )
-    return Work(prepare, is_light)
+    nbytes = planned.target_nbytes
+    data = empty(nbytes) if out is None else flat_bytes(out, nbytes)
+    bound = planned.plan.bind(data) if planned.plan.task_count else None
+    return Prepared(batch, planned, bound, data)
 
 
 def execute(plan: Plan, out: object, *, on_error: str = "raise") -> Steps[Any]:
@@ -158,7 +176,7 @@ def check_on_error(on_error: str) -> None:
         raise ValueError(f"on_error is {on_error!r}; 'raise' or 'return' is due")
 
 
-def advance(steps: Steps[T], sent: object = None) -> tuple[Work | BoundPlan | None, T | None]:
+def advance(steps: Steps[T], sent: object = None) -> tuple[Step | None, T | None]:
     """Send a step's outcome; gives the next step and None, or None and the result."""
     try:
         return steps.send(sent), None
@@ -173,7 +191,22 @@ def drive(steps: Steps[T], run: Callable[[BoundPlan], list[TaskFailure]]) -> T:
         steps: a generator of them.
         run: executes a plan and waits for it.
     """
-    step, result = advance(steps)
-    while step is not None:
-        step, result = advance(steps, step.call() if isinstance(step, Work) else run(step))
+    try:
+        step, result = advance(steps)
+        while step is not None:
+            if isinstance(step, Work):
+                sent = step.call()
+            else:
+                sent = run(step) if isinstance(step, BoundPlan) else _wait(step)
+            step, result = advance(steps, sent)
+    finally:
+        steps.close()  # what it has begun itself it gives up now
     return result  # type: ignore[return-value]  # the generator has returned it
+
+
+def _wait(pending: Pending) -> Any:
+    try:
+        return pending.result()
+    except BaseException:
+        pending.cancel()
+        raise

@@ -23,7 +23,7 @@ import numpy as np
 
 from . import _batch, _execute, _reading
 from ._buffers import Buffers
-from ._errors import MemoryLimitError, RingioError
+from ._errors import RingioError
 from ._execute import Bell, Job
 from ._handle import Handle
 from ._options import Options
@@ -72,6 +72,7 @@ class _Running:
     part: Part
     steps: _reading.Steps[Buffers]
     job: Job | None = None
+    other: _reading.Pending | None = None
 
 
 class Stream:
@@ -122,42 +123,36 @@ class Stream:
         self._is_read_out = False
 
     def next_work(self) -> _reading.Work | None:
-        """Start what there is room for. Then work that has to be done for more to be started, or None.
+        """Work that has to be done for more to be in flight, whose result is for :meth:`put`; None: there is none now.
 
-        The work's result is for :meth:`put`. Raises what a generator of ranges raises.
+        It raises what a generator of ranges raises.
         """
-        while self._parts and self._has_room(self._parts[0]):
-            self._start(self._parts.popleft())
-        if self._parts or self._is_read_out:
-            return None
+        if self._parts:
+            return _reading.Work(self._start, is_light=True) if self._has_room(self._parts[0]) else None
         block = next(self._blocks, None)
         if block is None:
             self._is_read_out = True
             return None
         first, ranges = block
-        allow_short = self._allow_short
-        return _reading.Work(
-            lambda: (first, _batch.resolve(ranges, allow_short=allow_short)),
-            not _batch.asks_for_sizes(ranges, allow_short=allow_short),
-        )
+        is_light = not _batch.asks_for_sizes(ranges, allow_short=self._allow_short)
+        return _reading.Work(lambda: self._cut(first, ranges), is_light)
 
-    def put(self, result: tuple[int, _batch.Batch]) -> None:
+    def put(self, parts: list[Part]) -> None:
         """Take over what the work has given."""
-        parts = _cut(*result, part_nbytes=self._part_nbytes, limit_nbytes=self._limit_nbytes)
         self._parts.extend(parts)
         if self._watcher is not None:
             self._watcher.expect(sum(part.nbytes for part in parts))
 
     def rung(self, token: int) -> None:
         """The bell has rung: a job is done."""
-        running = self._running.get(token)
-        if running is None or running.job is None or not running.job.settle():
+        running = self._running.pop(token, None)
+        if running is None:
             return
-        failures = running.job.failures()
-        _execute.leave(running.job)
-        running.job = None
-        del self._running[token]
-        self._advance(running, failures)
+        job, other, running.job, running.other = running.job, running.other, None, None
+        if job is not None:
+            _execute.leave(job)
+        outcome = job.failures() if job is not None else other.result() if other is not None else None
+        self._advance(running, outcome)
 
     def next_arrived(self) -> Arrived | None:
         """A sub-batch that has been read, to be handed out and then given to :meth:`release`."""
@@ -184,58 +179,95 @@ class Stream:
         """Cancel what is in flight, without waiting for it; its memory stays alive as long as it is used."""
         if self._watcher is not None and self.is_over:
             self._watcher.finish()
-        jobs = [running.job for running in self._running.values() if running.job is not None]
+        all_running = list(self._running.values())
         self._running.clear()
         self._parts.clear()
         self._arrived.clear()
-        for job in jobs:
-            job.cancel()
-        for job in jobs:
-            _execute.leave(job)
+        for running in all_running:
+            if running.job is not None:
+                running.job.cancel()
+            if running.other is not None:
+                running.other.cancel()
+        for running in all_running:
+            if running.job is not None:
+                _execute.leave(running.job)
+            running.steps.close()
 
     def _has_room(self, part: Part) -> bool:
         if self._held_count == 0:
             return True  # alone it may have all there is
         return self._held_count < _WINDOW_COUNT and self._held_nbytes + part.nbytes <= self._window_nbytes
 
-    def _start(self, part: Part) -> None:
+    def _cut(self, first: int, ranges: Ranges) -> list[Part]:
+        """Cut a block into parts of one range, or of no more bytes than a part may have."""
+        batch = _batch.resolve(ranges, allow_short=self._allow_short)
+        batch = _batch.without_giants(batch, self._limit_nbytes)
+        sizes = batch.nbytes.copy()
+        sizes[list(batch.errors)] = 0
+        ends = np.cumsum(sizes)
+        parts = []
+        start = before = 0
+        while start < len(sizes):
+            stop = max(int(np.searchsorted(ends, before + self._part_nbytes, "right")), start + 1)
+            nbytes = int(ends[stop - 1]) - before
+            parts.append(Part(first + start, _batch.part(batch, start, stop), nbytes))
+            start, before = stop, before + nbytes
+        return parts
+
+    def _start(self) -> list[Part]:
+        part = self._parts.popleft()
         self._held_nbytes += part.nbytes
         self._held_count += 1
         steps = _reading.read(
-            self._options, part.batch.ranges, on_error="return", allow_short=self._allow_short, batch=part.batch
+            self._options,
+            part.batch.ranges,
+            on_error="return",
+            allow_short=self._allow_short,
+            batch=part.batch,
+            limit_nbytes=self._limit_nbytes,
         )
         self._advance(_Running(part, steps))
+        return []
 
     def _advance(self, running: _Running, sent: object = None) -> None:
         """Go on with a sub-batch until it is in flight, or there."""
         step, buffers = _reading.advance(running.steps, sent)
         while step is not None:
-            # Most is light here. What is not, a file that changed meanwhile to be looked up again, is rare.
-            if isinstance(step, BoundPlan):
-                if self._submit(running, step):
-                    return
-                assert running.job is not None
-                sent, running.job = running.job.failures(), None
-            else:
+            if isinstance(step, _reading.Work):  # light most often: the sizes of files that changed are looked up again
                 sent = step.call()
+            elif isinstance(step, BoundPlan):
+                job = self._submit(running, step)
+                if job is None:
+                    return
+                sent = job.failures()
+            else:
+                self._wait_for(running, step)
+                return
             step, buffers = _reading.advance(running.steps, sent)
         assert buffers is not None
         self._arrived.append(Arrived(running.part, buffers))
 
-    def _submit(self, running: _Running, bound: BoundPlan) -> bool:
-        """Start a job; returns whether it has to be waited for."""
+    def _submit(self, running: _Running, bound: BoundPlan) -> Job | None:
+        """Start a job; gives it if it is done already."""
         token = self._new_token()
         user = object()
         try:
             job = _execute.start(self._handle.use(user), bound.struct, bound.keep, self._bell, token)
         finally:
             self._handle.users.discard(user)
-        running.job = job
         if job.is_settled:
             _execute.leave(job)
-            return False
+            return job
+        running.job = job
         self._running[token] = running
-        return True
+        return None
+
+    def _wait_for(self, running: _Running, other: _reading.Pending) -> None:
+        token, bell = self._new_token(), self._bell
+        running.other = other
+        self._running[token] = running
+        bell.expect()
+        other.add_done_callback(lambda _: bell.ring(token))
 
 
 def _blocks(ranges: Ranges | Iterable[RangeTuple]) -> Iterator[tuple[int, Ranges]]:
@@ -255,39 +287,6 @@ def _blocks(ranges: Ranges | Iterable[RangeTuple]) -> Iterator[tuple[int, Ranges
             raise
         yield first, block
         first += len(some)
-
-
-def _cut(first: int, batch: _batch.Batch, *, part_nbytes: int, limit_nbytes: int) -> list[Part]:
-    """Cut a block into parts of at most ``part_nbytes``, or of one range."""
-    batch = _without_giants(batch, limit_nbytes)
-    sizes = batch.nbytes.copy()
-    sizes[list(batch.errors)] = 0
-    ends = np.cumsum(sizes)
-    parts = []
-    start = before = 0
-    while start < len(sizes):
-        stop = max(int(np.searchsorted(ends, before + part_nbytes, "right")), start + 1)
-        nbytes = int(ends[stop - 1]) - before
-        parts.append(Part(first + start, _batch.part(batch, start, stop), nbytes))
-        start, before = stop, before + nbytes
-    return parts
-
-
-def _without_giants(batch: _batch.Batch, limit_nbytes: int) -> _batch.Batch:
-    """The batch with an error for each range that the memory of a stream cannot hold."""
-    giants = np.flatnonzero(batch.nbytes > limit_nbytes)
-    if not len(giants):
-        return batch
-    errors, nbytes = dict(batch.errors), batch.nbytes.copy()
-    for i in giants.tolist():
-        path, offset, _ = batch.ranges[i]
-        error = MemoryLimitError(
-            f"{path}: the range at {offset} has {nbytes[i]} bytes, and a stream may hold {limit_nbytes} at a time "
-            "(memory_limit_bytes): read it in parts, or give the reader a higher limit"
-        )
-        errors.setdefault(i, error)
-    nbytes[giants] = 0
-    return batch._replace(errors=errors, nbytes=nbytes)
 
 
 def hand_out(arrived: Arrived, on_error: str) -> Iterator[tuple[int, memoryview]]:

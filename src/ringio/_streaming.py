@@ -77,11 +77,11 @@ class StreamReads:
     ) -> Callable[[Bell, Callable[[], int]], _stream.Stream]:
         _reading.check_on_error(on_error)
         wanted = check_progress(progress)
-        if not isinstance(ranges, Ranges):
-            iter(ranges)  # what cannot be iterated over is an error here and now
-        watcher = None if wanted is False else StreamWatcher(wanted, _bytes_total(ranges))
+        if not isinstance(ranges, Iterable):
+            raise TypeError(f"ranges is a {type(ranges).__name__}; tuples (path, offset, length) are due, or Ranges")
 
         def make(bell: Bell, new_token: Callable[[], int]) -> _stream.Stream:
+            watcher = None if wanted is False else StreamWatcher(wanted, _bytes_total(ranges))
             return _stream.Stream(
                 self._handle,
                 self._options,
