@@ -135,7 +135,7 @@ void ringio_bell_ring(struct ringio_bell *bell, uint64_t token)
     leave(bell);
 }
 
-/* ------------------------------------------------------------------------------------------------------- the listener */
+/* ----------------------------------------------------------------------------------------------------- the listener */
 
 uint64_t ringio_bell_tokens(struct ringio_bell *bell, uint64_t *tokens, uint64_t count_max)
 {
@@ -147,8 +147,8 @@ uint64_t ringio_bell_tokens(struct ringio_bell *bell, uint64_t *tokens, uint64_t
     return count;
 }
 
-/* The descriptor is made silent with the mutex held: a ring behind that finds an empty queue, and writes again.  A write
-   of before that is still on its way wakes the listener once for nothing. */
+/* The descriptor is made silent with the mutex held: a ring behind that finds an empty queue, and writes again.  A
+   write of before that is still on its way wakes the listener once for nothing. */
 void ringio_bell_forget(struct ringio_bell *bell, uint64_t count)
 {
     uint64_t room[8];

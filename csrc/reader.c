@@ -39,8 +39,8 @@ static void list_remove(struct ringio_reader *reader, struct ringio_job *job)
     atomic_fetch_sub_explicit(&reader->listed_count, 1, memory_order_relaxed);
 }
 
-/* Makes a job done of which nothing is left.  Returns what is to be sent once the mutex is given back: whoever holds the
-   job may free it from then on, so nothing of it is looked at again. */
+/* Makes a job done of which nothing is left.  Returns what is to be sent once the mutex is given back: whoever holds
+   the job may free it from then on, so nothing of it is looked at again. */
 static struct notice job_settle(struct ringio_reader *reader, struct ringio_job *job)
 {
     const struct notice nothing = {0};

@@ -15,7 +15,7 @@ import warnings
 import weakref
 import zlib
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import ringio
-from ringio import _execute
+from ringio import _execute, _loops, _reading
 from ringio.testing import faulty_reader
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -80,8 +80,8 @@ def bells() -> int:
     return found
 
 
-def pick(count: int, seed: int, nbytes_max: int = 3000) -> ringio.Ranges:
-    """Random ranges of a file that is yet to be named."""
+def pick(count: int, seed: int, nbytes_max: int = 3000) -> tuple[Any, Any]:
+    """Offsets and lengths of random ranges."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, nbytes_max, count)
     return rng.integers(0, NBYTES - nbytes_max, count), lengths
@@ -436,6 +436,78 @@ class TestCancel:
             asyncio.run(reader.read_ranges_async(ranges))
             """
         assert run_child(script, file[0], slow_backend) == "True\n" * 4
+
+
+class TestOtherThreads:
+    """Steps of a read that are neither work of this thread nor jobs of the core, such as requests to a store."""
+
+    @pytest.fixture
+    def pool(self):
+        with ThreadPoolExecutor(4) as pool:
+            yield pool
+
+    @staticmethod
+    def steps(pool: ThreadPoolExecutor, *calls: Callable[[], Any]) -> Any:
+        results = []
+        for call in calls:
+            results += [(yield pool.submit(call))]
+        return results
+
+    def test_result(self, pool, run):
+        assert _reading.drive(self.steps(pool, lambda: 1, lambda: 2), None) == [1, 2]
+
+        async def main():
+            one = _loops.drive(self.steps(pool, lambda: time.sleep(0.02), lambda: 2), None)
+            return await asyncio.gather(one, *[_loops.drive(self.steps(pool, lambda: 3), None) for _ in range(50)])
+
+        assert run(main()) == [[None, 2], *[[3]] * 50]
+
+    def test_error(self, pool, run):
+        steps = self.steps(pool, lambda: [][0])
+        with pytest.raises(IndexError):
+            run(_loops.drive(steps, None))
+        with pytest.raises(IndexError):
+            _reading.drive(self.steps(pool, lambda: [][0]), None)
+
+    def test_cancel(self, run):
+        """Nobody waits for it: it is cancelled, and may end when it likes."""
+        future: Future[None] = Future()
+        is_closed = []
+
+        def steps():
+            try:
+                yield future
+            finally:
+                is_closed.append(True)
+
+        async def main():
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(_loops.drive(steps(), None), 0.01)
+
+        run(main())
+        assert future.cancelled()
+        assert is_closed == [True]
+
+    def test_stream(self, pool, file, monkeypatch):
+        """Sub-batches wait for other threads and for the core, in a stream of either kind."""
+        read = _reading.read
+
+        def slowly(*args, **options):
+            delay_s = yield pool.submit(random.random)
+            yield pool.submit(time.sleep, delay_s / 100)
+            return (yield from read(*args, **options))
+
+        monkeypatch.setattr(_reading, "read", slowly)
+        offsets, lengths = pick(20_000, 0)
+        ranges = ringio.Ranges([file[0]], 0, offsets, lengths)
+
+        async def main():
+            return {number: buffer async for number, buffer in ringio.iter_ranges_async(ranges)}
+
+        got = dict(ringio.iter_ranges(ranges))
+        assert got == asyncio.run(main())
+        assert all(got[i] == file[1][offsets[i] : offsets[i] + lengths[i]] for i in range(0, 20_000, 50))
+        next(ringio.iter_ranges(ranges))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -95,7 +95,7 @@ def asks_for_sizes(ranges: Ranges, *, allow_short: bool) -> bool:
 
 def part(batch: Batch, start: int, stop: int) -> Batch:
     """The ranges from ``start`` to ``stop`` as a batch of their own."""
-    ranges, used = batch.ranges.part(start, stop)
+    ranges, used = batch.ranges._part(start, stop)
     errors = {i - start: error for i, error in batch.errors.items() if start <= i < stop} if batch.errors else {}
     files = batch.files
     if files is not None and used is not None:

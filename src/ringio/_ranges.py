@@ -93,14 +93,14 @@ class Ranges:
             raise _bad_row(rows) from None
         return cls(distinct, index, offsets, lengths)
 
-    def part(self, start: int, stop: int) -> tuple[Ranges, NDArray[np.intp] | None]:
+    def _part(self, start: int, stop: int) -> tuple[Ranges, NDArray[np.intp] | None]:
         """The ranges from ``start`` to ``stop``, with the paths that they use.
 
         Returns:
             The ranges, and which paths those are; None: all of them.
 
         >>> ranges = Ranges(paths=["a", "b", "c"], path_index=[0, 2, 1, 2], offsets=[0, 1, 2, 3], lengths=8)
-        >>> part, used = ranges.part(1, 4)
+        >>> part, used = ranges._part(1, 4)
         >>> list(part), used
         ([('c', 1, 8), ('b', 2, 8), ('c', 3, 8)], array([1, 2]))
         """

@@ -274,7 +274,7 @@ def _blocks(ranges: Ranges | Iterable[RangeTuple]) -> Iterator[tuple[int, Ranges
     """Some thousand ranges at a time, and the number of the first of them."""
     if isinstance(ranges, Ranges):
         for first in range(0, len(ranges), _BLOCK_COUNT):
-            yield first, ranges.part(first, first + _BLOCK_COUNT)[0]
+            yield first, ranges._part(first, first + _BLOCK_COUNT)[0]
         return
     rows = iter(ranges)
     first = 0

@@ -69,7 +69,7 @@ static void test_full(void)
     struct ringio_bell *bell = make_bell();
     const uint64_t most = UINT64_MAX - 1;
     uint64_t token;
-    if (write(ringio_bell_fd(bell), &most, sizeof most) == (ssize_t)sizeof most) { /* a pipe's end cannot be written to */
+    if (write(ringio_bell_fd(bell), &most, sizeof most) == (ssize_t)sizeof most) { /* that end of a pipe cannot be */
         CHECK(ringio_bell_expect(bell) == 0);
         ringio_bell_ring(bell, 5);
         CHECK(is_readable(bell, 0) && ringio_bell_tokens(bell, &token, 1) == 1 && token == 5);
