@@ -180,7 +180,7 @@ async def drive(steps: _reading.Steps[T], execute: Callable[[BoundPlan], Any]) -
 
 async def work(step: _reading.Work) -> Any:
     """Do work of this process: at once, or in a thread of the loop's executor."""
-    if step.is_light:
+    if step.is_light():
         return step.call()
     return await asyncio.get_running_loop().run_in_executor(None, step.call)
 

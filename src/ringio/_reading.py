@@ -32,12 +32,12 @@ class Work(NamedTuple):
 
     Attributes:
         call: does it.
-        is_light: it takes no longer than a millisecond and asks no filesystem anything, so that an event loop may do
-            it itself.
+        is_light: whether it takes no longer than a millisecond and asks no filesystem anything, so that an event loop
+            may do it itself. To be called by who needs to know.
     """
 
     call: Callable[[], Any]
-    is_light: bool
+    is_light: Callable[[], bool]
 
 
 class Pending(Protocol):
@@ -104,15 +104,13 @@ def read(
         asked = ranges
     else:
         # Whoever made a generator may count on being called by the thread that the generator was made for.
-        is_light = not isinstance(ranges, Sized) or len(ranges) <= LIGHT_COUNT
-        asked = yield Work(lambda: as_ranges(ranges), is_light)
+        asked = yield Work(lambda: as_ranges(ranges), lambda: not isinstance(ranges, Sized) or _are_few(ranges))
     for attempt in (1, 2):
         in_blocks = out is None and attempt == 1 and options.direct is not False  # asks for sizes too
-        is_light = len(asked) <= LIGHT_COUNT and not in_blocks
-        if batch is None:
-            is_light = is_light and not _batch.asks_for_sizes(asked, allow_short=allow_short)
-        prepare = partial(_prepare, options, asked, batch, out, on_error, allow_short, limit_nbytes, in_blocks)
-        prepared: Prepared = yield Work(prepare, is_light)
+        prepared: Prepared = yield Work(
+            partial(_prepare, options, asked, batch, out, on_error, allow_short, limit_nbytes, in_blocks),
+            partial(_is_light, asked, batch, allow_short, in_blocks),
+        )
         failures: list[TaskFailure] = []
         if prepared.bound is not None:
             failures = yield prepared.bound
@@ -124,6 +122,16 @@ def read(
     if errors and on_error == "raise":
         raise _batch.first_error(errors, len(asked))
     return Buffers(prepared.data, planned.starts, planned.ends, errors)
+
+
+def _are_few(ranges: Sized) -> bool:
+    """Whether an event loop may look at each of them."""
+    return len(ranges) <= LIGHT_COUNT
+
+
+def _is_light(ranges: Ranges, batch: _batch.Batch | None, allow_short: bool, in_blocks: bool) -> bool:
+    asks_for_sizes = in_blocks or (batch is None and _batch.asks_for_sizes(ranges, allow_short=allow_short))
+    return _are_few(ranges) and not asks_for_sizes
 
 
 def _prepare(
@@ -158,7 +166,7 @@ def _prepare(
 def execute(plan: Plan, out: object, *, on_error: str = "raise") -> Steps[Any]:
     """The steps of ``Reader.execute``; see there."""
     check_on_error(on_error)
-    bound: BoundPlan = yield Work(lambda: plan.bind(out), plan.task_count <= LIGHT_TASK_COUNT)
+    bound: BoundPlan = yield Work(lambda: plan.bind(out), lambda: plan.task_count <= LIGHT_TASK_COUNT)
     failures: list[TaskFailure] = yield bound
     if on_error == "return":
         return [(int(failure.task), plan.error(failure)) for failure in failures]
@@ -191,17 +199,20 @@ def drive(steps: Steps[T], run: Callable[[BoundPlan], list[TaskFailure]]) -> T:
         steps: a generator of them.
         run: executes a plan and waits for it.
     """
+    sent: Any = None
     try:
-        step, result = advance(steps)
-        while step is not None:
+        while True:
+            try:
+                step = steps.send(sent)
+            except StopIteration as end:
+                result: T = end.value
+                return result
             if isinstance(step, Work):
                 sent = step.call()
             else:
                 sent = run(step) if isinstance(step, BoundPlan) else _wait(step)
-            step, result = advance(steps, sent)
     finally:
         steps.close()  # what it has begun itself it gives up now
-    return result  # type: ignore[return-value]  # the generator has returned it
 
 
 def _wait(pending: Pending) -> Any:

@@ -128,14 +128,16 @@ class Stream:
         It raises what a generator of ranges raises.
         """
         if self._parts:
-            return _reading.Work(self._start, is_light=True) if self._has_room(self._parts[0]) else None
+            return _reading.Work(self._start, lambda: True) if self._has_room(self._parts[0]) else None
         block = next(self._blocks, None)
         if block is None:
             self._is_read_out = True
             return None
         first, ranges = block
-        is_light = not _batch.asks_for_sizes(ranges, allow_short=self._allow_short)
-        return _reading.Work(lambda: self._cut(first, ranges), is_light)
+        allow_short = self._allow_short
+        return _reading.Work(
+            lambda: self._cut(first, ranges), lambda: not _batch.asks_for_sizes(ranges, allow_short=allow_short)
+        )
 
     def put(self, parts: list[Part]) -> None:
         """Take over what the work has given."""
