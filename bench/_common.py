@@ -108,7 +108,8 @@ def serve(connection: Connection, module: str, contender: str, task: Any) -> Non
     except Exception as error:
         if isinstance(error, AssertionError) or contender.startswith("ringio"):
             raise  # wrong results, or ours to mend
-        connection.send(("unavailable", f"{type(error).__name__}: {error}"))
+        words = (str(error).splitlines() or [""])[0].replace(f"{Path.cwd()}/", "")
+        connection.send(("unavailable", f"{type(error).__name__}: {words}"))
         return
     reset_peak_rss()
     connection.send(("ready", run_timed(entry)))
