@@ -78,9 +78,9 @@ def our_threads() -> int:
 
 
 def python_threads() -> int:
-    """Python's threads, less those that zarr-python's event loop and tqdm start at first use and keep."""
+    """Python's threads, less those that the loops of zarr-python and fsspec, and tqdm, start at first use and keep."""
     return sum(
-        not thread.name.startswith(("zarr", "asyncio")) and type(thread).__name__ != "TMonitor"
+        not thread.name.startswith(("zarr", "asyncio", "fsspec")) and type(thread).__name__ != "TMonitor"
         for thread in threading.enumerate()
     )
 

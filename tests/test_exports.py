@@ -9,6 +9,8 @@ from importlib import metadata
 import pytest
 
 import ringio
+import ringio.exceptions
+import ringio.fsspec
 import ringio.testing
 import ringio_zarr
 
@@ -22,6 +24,7 @@ RINGIO = {
     "Reader",
     "default_reader",
     "Statistics",
+    "Store",
     "Plan",
     "Task",
     "Tasks",
@@ -56,7 +59,9 @@ def test_names(module, names):
     assert all(hasattr(module, name) for name in names)
 
 
-@pytest.mark.parametrize("module", [ringio, ringio.planning, ringio.testing, ringio_zarr])
+@pytest.mark.parametrize(
+    "module", [ringio, ringio.exceptions, ringio.fsspec, ringio.planning, ringio.testing, ringio_zarr]
+)
 def test_everything_public_says_what_it_is(module):
     for name in module.__all__:
         thing = getattr(module, name)
@@ -96,7 +101,8 @@ before = set(sys.modules)
 import {module}
 assert threading.active_count() == 1
 assert not any("io_uring" in str(fd.readlink()) for fd in pathlib.Path("/proc/self/fd").iterdir() if fd.exists())
-heavy = set("zarr obstore tqdm asyncio multiprocessing blosc2 numcodecs numpy.testing urllib.request".split())
+heavy = set("zarr obstore obspec fsspec tqdm asyncio multiprocessing blosc2 numcodecs".split())
+heavy |= {{"numpy.testing", "urllib.request"}}
 print(*sorted(heavy & (set(sys.modules) - before)))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,10 +9,20 @@
 
 :class:`Ranges` are the same in columns, for a million of them. :class:`Reader` has the options; :class:`Plan` and
 :mod:`ringio.codecs` decompress what was read and assemble it in an n-dimensional array. Errors are drawn as a tree in
-:mod:`ringio._errors`.
+:mod:`ringio._errors`. :class:`Store` shows a folder to code that reads from object stores, and :mod:`ringio.fsspec` to
+code that reads through fsspec.
 """
 
-from . import codecs, planning
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+try:
+    from . import codecs, planning
+except ImportError as _error:
+    from ._interpreters import refusal
+
+    raise refusal(_error) from _error
 from ._buffers import Buffers
 from ._errors import (
     BackendError,
@@ -31,6 +41,10 @@ from ._reader import Reader, default_reader, read_ranges
 from ._statistics import Statistics
 from ._tasks import Task, Tasks
 from ._twins import iter_ranges, iter_ranges_async, read_ranges_async
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._store import Store
 
 __all__ = [
     # reading
@@ -43,6 +57,7 @@ __all__ = [
     "Reader",
     "default_reader",
     "Statistics",
+    "Store",
     # decoding and assembling
     "Plan",
     "Task",
@@ -62,4 +77,12 @@ __all__ = [
     "__version__",
 ]
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> object:
+    # Made at first use: few programs need it, and it brings asyncio along.
+    if name != "Store":
+        raise AttributeError(f"module 'ringio' has no attribute {name!r}")
+    from ._store import Store
+
+    globals()["Store"] = Store
+    return Store

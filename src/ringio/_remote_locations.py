@@ -1,0 +1,103 @@
+"""What there is at a URL, as obstore's stores say it."""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from ._entries import Entry, is_quoted, join, relative
+from ._reader import Reader
+
+# The names that obspec gives to errors of stores.
+_SYSTEM_ERRORS: Final[dict[str, type[OSError]]] = {
+    "NotFoundError": FileNotFoundError,
+    "FileNotFoundError": FileNotFoundError,
+    "PermissionDeniedError": PermissionError,
+    "UnauthenticatedError": PermissionError,
+}
+_NUMBERS: Final[dict[type[OSError] | None, int]] = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
+
+
+def look_up(url: str, reader: Reader) -> Entry:
+    """The object at a URL, or the folder: a prefix that objects have."""
+    root, key = _split(url)
+    with _system_errors(url):
+        store = _store_of(root, reader)
+        if key:
+            try:
+                return _entry(root, store.head(key))
+            except Exception as error:
+                if not isinstance(_as_system_error(error, url), FileNotFoundError) or is_quoted(url):
+                    raise
+        found = store.list_with_delimiter(key or None)
+        if key and not found["objects"] and not found["common_prefixes"]:
+            raise FileNotFoundError(errno.ENOENT, "no such object", url)
+    return Entry(url, "directory")
+
+
+def list_folder(url: str, reader: Reader) -> list[Entry]:
+    """The objects and folders right below a URL."""
+    root, key = _split(url)
+    with _system_errors(url):
+        found = _store_of(root, reader).list_with_delimiter(key or None)
+    folders = [Entry(join(root, prefix), "directory") for prefix in found["common_prefixes"]]
+    return sorted([*folders, *(_entry(root, meta) for meta in found["objects"])], key=lambda entry: entry.name)
+
+
+def walk(url: str, reader: Reader) -> Iterator[Entry]:
+    """All objects below a URL, in the order in which the store gives them."""
+    root, key = _split(url)
+    with _system_errors(url):
+        for chunk in _store_of(root, reader).list(key or None):
+            for meta in chunk:
+                yield _entry(root, meta)
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Where the store is, and the key in it.
+
+    >>> _split("https://host/a%20b"), _split("s3://bucket/a b?c/d")
+    (('https://host', 'a b'), ('s3://bucket', 'a b?c/d'))
+    """
+    scheme, _, rest = url.partition("://")
+    host, _, path = rest.partition("/")
+    root = f"{scheme}://{host}"
+    return root, relative(root, f"{root}/{path}").rstrip("/")
+
+
+def _entry(root: str, meta: Any) -> Entry:
+    name = join(root, meta["path"])
+    return Entry(name, "file", meta["size"], meta["last_modified"], meta["e_tag"], meta.get("version"))
+
+
+@functools.lru_cache(maxsize=64)
+def _store_of(root: str, _reader: Reader) -> Any:
+    from obstore.store import from_url
+
+    return from_url(root, client_options={"allow_http": True}) if root.startswith("http:") else from_url(root)
+
+
+@contextmanager
+def _system_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        known = _as_system_error(error, url)
+        if known is error:
+            raise
+        raise known from error
+
+
+def _as_system_error(error: Exception, url: str) -> Exception:
+    if isinstance(error, OSError) and error.filename is not None:
+        return error
+    kind = next(
+        (_SYSTEM_ERRORS[each.__name__] for each in type(error).__mro__ if each.__name__ in _SYSTEM_ERRORS), None
+    )
+    if kind is None and not type(error).__module__.startswith("obstore"):
+        return error
+    number = _NUMBERS.get(kind, errno.EIO)
+    return (kind or OSError)(number, str(error).partition("\n")[0], url)
