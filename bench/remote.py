@@ -1,6 +1,6 @@
 """Ranges of remote objects: ringio and its peers against nginx on this machine, and against a server 20 ms away.
 
-    python bench/remote.py                              # all four workloads
+    python bench/remote.py                              # all four workloads, a quarter of an hour on 2 cores
     python bench/remote.py --only 16k --contender ringio --contender obstore
     python bench/remote.py --quick                      # few ranges, two rounds: does everything run?
 
