@@ -1,13 +1,13 @@
-"""How the other faces of ringio read: one place for each way, so that there is one place to change."""
+"""How the other faces of ringio read in coroutines: one place, so that there is one place to change."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from ._buffers import Buffers
+from ._options import OnError
 from ._ranges import Ranges, RangeTuple
-from ._reader import OnError, Reader
+from ._reader import Reader
 
 
 async def read_async(
@@ -17,5 +17,5 @@ async def read_async(
     on_error: OnError = "raise",
     allow_short: bool = False,
 ) -> Buffers:
-    """:meth:`Reader.read_ranges` for a coroutine."""
-    return await asyncio.to_thread(reader.read_ranges, ranges, on_error=on_error, allow_short=allow_short)
+    """:meth:`Reader.read_ranges_async`."""
+    return await reader.read_ranges_async(ranges, on_error=on_error, allow_short=allow_short)
