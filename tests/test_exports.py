@@ -38,6 +38,7 @@ RINGIO = {
     "UnsupportedCodecError",
     "PlanError",
     "FileChangedError",
+    "StoreError",
     "MemoryLimitError",
     "__version__",
 }
@@ -79,6 +80,7 @@ def test_error_tree():
         ringio.FileChangedError: (ringio.RingioError, OSError),
         ringio.MemoryLimitError: (ringio.RingioError, MemoryError),
         ringio.BackendError: (ringio.RingioError,),
+        ringio.StoreError: (ringio.RingioError, OSError),
     }.items():
         assert all(issubclass(error, parent) for parent in parents)
 

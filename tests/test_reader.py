@@ -75,7 +75,10 @@ class TestOptions:
             ({"memory_limit_bytes": 100}, ValueError),
             ({"open_files": 0}, ValueError),
             ({"direct": "sometimes"}, ValueError),
-            ({"store_options": {"region": "x"}}, ringio.BackendError),
+            ({"store_options": "eu-west-1"}, TypeError),
+            ({"store_options": {"retries": -1}}, ValueError),
+            ({"store_options": {"timeout_s": "30s"}}, TypeError),
+            ({"store_options": {"s3://bucket": {"anonymous": 1}}}, TypeError),
         ],
     )
     def test_options_that_make_no_sense(self, options, error):

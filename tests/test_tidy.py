@@ -17,16 +17,21 @@ ROOT = Path(__file__).parent.parent
 # A module imports only from floors below its own: docs/architecture.md.
 RINGIO_FLOORS = [
     ["_core", "_records", "_columns", "_limits", "_statistics", "_buffers", "_interpreters", "_version"],
-    ["_errors", "_failures", "_memory", "_progress", "_targets"],
-    ["_paths", "_kernels", "_tasks", "codecs"],
-    ["_ranges", "_grid"],
-    ["_single"],
+    ["_errors", "_failures", "_memory", "_object_pool", "_object_store", "_progress", "_store_options", "_targets"],
+    ["_forked", "_paths", "_kernels", "_store_errors", "_tasks", "codecs"],
+    ["_ranges", "_grid", "_stores"],
+    ["_object_work", "_single"],
     ["planning"],
+    ["_costs"],
     ["_placing"],
     ["_plan"],
     ["_execute", "_options", "_blocks"],
     ["_batch"],
     ["_handle"],
+    ["_object_place"],
+    ["_object_fetch"],
+    ["_objects"],
+    ["_object_finder"],
     ["_reading"],
     ["_stream"],
     ["_loops"],
@@ -153,6 +158,11 @@ def test_a_c_file_includes_from_floors_below(path):
 
 def test_one_file_knows_io_uring():
     assert [path.name for path in C_FILES if "#include <liburing.h>" in path.read_text()] == ["backend_uring.c"]
+
+
+def test_one_file_knows_obstore():
+    found = [path.name for path in PYTHON_FILES if any(name.startswith("obstore") for _, name, _ in imports(path))]
+    assert found == ["_stores.py"]
 
 
 def test_the_core_knows_no_python():

@@ -32,6 +32,7 @@ from ._errors import (
     PlanError,
     RangeError,
     RingioError,
+    StoreError,
     UnsupportedCodecError,
 )
 from ._memory import empty
@@ -73,6 +74,7 @@ __all__ = [
     "UnsupportedCodecError",
     "PlanError",
     "FileChangedError",
+    "StoreError",
     "MemoryLimitError",
     "__version__",
 ]

@@ -9,6 +9,7 @@ from . import _reading
 from ._buffers import Buffers
 from ._failures import TaskFailure
 from ._handle import Handle
+from ._object_finder import LazyObjects
 from ._options import OnError, Options
 from ._plan import BoundPlan, Plan
 from ._progress import Progress, Watcher, check_progress
@@ -25,6 +26,7 @@ class AsyncReads:
 
     _handle: Handle
     _options: Options
+    _objects: LazyObjects
 
     async def read_ranges_async(
         self,
@@ -34,6 +36,7 @@ class AsyncReads:
         on_error: OnError = "raise",
         allow_short: bool = False,
         progress: Progress = None,
+        store: object = None,
     ) -> Buffers:
         """:meth:`Reader.read_ranges` for an event loop: same arguments, same result, same errors.
 
@@ -43,7 +46,15 @@ class AsyncReads:
         When the task is cancelled, reads in flight are waited for at most 60 ms. Until the reader is done with them,
         which is after 60 ms most often but not always, they may still write to ``out``; its memory stays alive.
         """
-        steps = _reading.read(self._options, ranges, out=out, on_error=on_error, allow_short=allow_short)
+        steps = _reading.read(
+            self._options,
+            ranges,
+            out=out,
+            on_error=on_error,
+            allow_short=allow_short,
+            progress=progress,
+            objects=self._objects.finder(store),
+        )
         return await self._drive_async(steps, progress)
 
     async def execute_async(
@@ -53,12 +64,14 @@ class AsyncReads:
         *,
         on_error: OnError = "raise",
         progress: Progress = None,
+        store: object = None,
     ) -> Any:
         """:meth:`Reader.execute` for an event loop: same arguments, same result, same errors.
 
         Chunks are decoded by the workers, as there. Cancelling is as for :meth:`read_ranges_async`.
         """
-        return await self._drive_async(_reading.execute(plan, out, on_error=on_error), progress)
+        steps = _reading.execute(plan, out, on_error=on_error, progress=progress, objects=self._objects.finder(store))
+        return await self._drive_async(steps, progress)
 
     async def _drive_async(self, steps: _reading.Steps[_reading.T], progress: Progress) -> _reading.T:
         from . import _loops  # late: asyncio takes longer to import than all of this package
@@ -66,7 +79,7 @@ class AsyncReads:
         wanted = check_progress(progress)
 
         async def execute(bound: BoundPlan) -> list[TaskFailure]:
-            watcher = None if wanted is False else Watcher(wanted, bound.plan.request_nbytes())
+            watcher = None if wanted is False or bound.is_part else Watcher(wanted, bound.plan.request_nbytes())
             failures = await _loops.run(self._handle, bound, watcher)
             if watcher is not None:
                 watcher.finish()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _blocks, planning
+from . import _blocks, _costs, planning
 from ._core import ffi, lib
 from ._errors import MemoryLimitError, RangeError, error_from_failure
 from ._failures import TaskFailure
@@ -16,16 +17,34 @@ from ._plan import Plan
 from ._ranges import Ranges
 from ._records import FILE, PROJECTION
 
+if TYPE_CHECKING:
+    from ._object_work import Found
+
 I64: TypeAlias = NDArray[np.int64]
 
 # A range longer than this is read in pieces of at most this, so that all workers share it. It costs one request for
 # each 1 MiB: 0.5 us against 60 us of copying.
 _PIECE_NBYTES: Final = 1 << 20
 
+# An object is asked for its size only where much memory would be taken for nothing.
+_LONG_NBYTES: Final = 64 << 20
+
 # Offsets up to here can have the length of a piece added, and offsets beyond are past the end of any file.
 _FAR: Final = 1 << 62
 
 _LAYOUT: Final = planning.layout(source_strides=(1,), target_strides=(1,), itemsize=1)
+
+
+class Objects(Protocol):
+    """The paths of a batch or plan that are in stores."""
+
+    mask: NDArray[np.bool_]  # [paths]
+
+    def look_up(self, files: Sequence[int], suffixes: Sequence[int]) -> Sequence[Found]:
+        """Find out sizes, which takes its time; ``suffixes``: of whose last bytes nothing else is wanted."""
+
+    def part(self, used: I64 | None) -> Objects | None:
+        """Those of some of the paths, by their numbers; None: of all."""
 
 
 class Batch(NamedTuple):
@@ -37,6 +56,7 @@ class Batch(NamedTuple):
         nbytes: int64[n], how many bytes each range gives; 0 where that is not known because of an error.
         errors: of the ranges that cannot be read, by their index.
         files: FILE[paths] with the identities that the sizes were taken from; None: no size was needed.
+        objects: which of the paths are in stores; None: none is.
     """
 
     ranges: Ranges
@@ -44,52 +64,59 @@ class Batch(NamedTuple):
     nbytes: I64
     errors: dict[int, Exception]
     files: NDArray[np.void] | None
+    objects: Objects | None = None
 
 
-def resolve(ranges: Ranges, *, allow_short: bool) -> Batch:
+def resolve(ranges: Ranges, *, allow_short: bool, objects: Objects | None = None) -> Batch:
     """Look up the sizes of the files that some range needs, and nothing where none does.
 
     Args:
         ranges: what was asked for.
         allow_short: cut ranges to what their files have, instead of failing.
+        objects: which paths are in stores; None: none.
     """
     offsets, lengths = ranges.offsets, ranges.lengths
     if not asks_for_sizes(ranges, allow_short=allow_short):
-        return Batch(ranges, offsets, lengths, {}, None)
+        return Batch(ranges, offsets, lengths, {}, None, objects)
     wanted = lengths != 0
     unknown = wanted if allow_short else wanted & ((offsets < 0) | (lengths < 0))
     # A long range is looked up too: past the end it is refused before there is memory for it.
-    looked_up = unknown | (lengths > _PIECE_NBYTES) | (wanted & (offsets > _FAR))
+    long_nbytes: int | I64 = _PIECE_NBYTES
+    if objects is not None:
+        long_nbytes = np.where(objects.mask[ranges.path_index], _LONG_NBYTES, _PIECE_NBYTES)
+    looked_up = unknown | (lengths > long_nbytes) | (wanted & (offsets > _FAR))
     if not looked_up.any():
-        return Batch(ranges, offsets, lengths, {}, None)
+        return Batch(ranges, offsets, lengths, {}, None, objects)
     # Not np.unique: its first call imports a module, and a fork() during an import can hang the child in another one.
     wanted_paths = np.zeros(len(ranges.paths), bool)
     wanted_paths[ranges.path_index[looked_up]] = True
     used = np.flatnonzero(wanted_paths)
-    identities = planning.stat([ranges.paths[i] for i in used])
+    here = used if objects is None else used[~objects.mask[used]]
+    identities = planning.stat([ranges.paths[i] for i in here])
     sizes = np.zeros(len(ranges.paths), np.int64)
     status = np.zeros(len(ranges.paths), np.int32)
-    sizes[used], status[used] = identities["nbytes"], identities["status"]
+    sizes[here], status[here] = identities["nbytes"], identities["status"]
+    problems = {} if objects is None else _look_up(objects, ranges, looked_up, used, sizes, status)
     starts, nbytes, outside = _inside(offsets, lengths, sizes[ranges.path_index], allow_short=allow_short)
     starts, nbytes = np.where(looked_up, starts, offsets), np.where(looked_up, nbytes, lengths)
     errors: dict[int, Exception] = {}
     failed = looked_up & ((status[ranges.path_index] != 0) | outside)
     for i in np.flatnonzero(failed).tolist():
         file = int(ranges.path_index[i])
-        errors[i] = _error(ranges, i, int(status[file]), int(sizes[file]))
+        errors[i] = _error(ranges, i, int(status[file]), int(sizes[file]), problems.get(file))
         nbytes[i] = max(int(lengths[i]), 0)
     files = np.zeros(len(ranges.paths), FILE)
     # Only where a range was measured by it: a file that grows meanwhile must not spoil ranges known from the start.
     measured = np.zeros(len(ranges.paths), bool)
     measured[ranges.path_index[unknown]] = True
-    chosen = measured[used] & (identities["status"] == 0)
+    chosen = measured[here] & (identities["status"] == 0)
     for field in ("nbytes", "device", "inode", "mtime_ns"):
-        files[field][used[chosen]] = identities[field][chosen]
-    return Batch(ranges, starts, nbytes, errors, files)
+        files[field][here[chosen]] = identities[field][chosen]
+    return Batch(ranges, starts, nbytes, errors, files, objects)
 
 
 def asks_for_sizes(ranges: Ranges, *, allow_short: bool) -> bool:
-    """Whether :func:`resolve` may ask filesystems for the sizes of files."""
+    """Whether :func:`resolve` may ask filesystems and stores for sizes."""
     return allow_short or not _all_known(ranges.offsets, ranges.lengths)
 
 
@@ -100,7 +127,8 @@ def part(batch: Batch, start: int, stop: int) -> Batch:
     files = batch.files
     if files is not None and used is not None:
         files = files[used]
-    return Batch(ranges, batch.offsets[start:stop], batch.nbytes[start:stop], errors, files)
+    objects = None if batch.objects is None else batch.objects.part(used)
+    return Batch(ranges, batch.offsets[start:stop], batch.nbytes[start:stop], errors, files, objects)
 
 
 def without_giants(batch: Batch, limit_nbytes: int) -> Batch:
@@ -118,6 +146,27 @@ def without_giants(batch: Batch, limit_nbytes: int) -> Batch:
         errors.setdefault(i, error)
     nbytes[giants] = 0
     return batch._replace(errors=errors, nbytes=nbytes)
+
+
+def _look_up(
+    objects: Objects, ranges: Ranges, looked_up: NDArray[np.bool_], used: I64, sizes: I64, status: NDArray[np.int32]
+) -> dict[int, TaskFailure]:
+    """Fill in the sizes of objects; returns what is wrong with those that have none."""
+    files = used[objects.mask[used]]
+    offsets, lengths = ranges.offsets, ranges.lengths
+    suffixes = np.where((offsets < 0) & ((lengths < 0) | (offsets + lengths == 0)), -offsets, 0)
+    longest, shortest = np.zeros(len(ranges.paths), np.int64), np.full(len(ranges.paths), np.iinfo(np.int64).max)
+    np.maximum.at(longest, ranges.path_index[looked_up], suffixes[looked_up])
+    np.minimum.at(shortest, ranges.path_index[looked_up], suffixes[looked_up])
+    wanted = np.where(shortest > 0, longest, 0)
+    problems = {}
+    for file, found in zip(files.tolist(), objects.look_up(files.tolist(), wanted[files].tolist()), strict=True):
+        if found.version is not None:
+            sizes[file] = found.version.nbytes
+        elif (problem := found.problem) is not None:
+            status[file] = -problem.status
+            problems[file] = TaskFailure(0, 0, -problem.status, 0, 0, 0, problem.text, problem.error)
+    return problems
 
 
 def _all_known(offsets: I64, lengths: I64) -> bool:
@@ -142,8 +191,10 @@ def _inside(offsets: I64, lengths: I64, sizes: I64, *, allow_short: bool) -> tup
     return starts, ends - starts, outside
 
 
-def _error(ranges: Ranges, i: int, status: int, size: int) -> Exception:
+def _error(ranges: Ranges, i: int, status: int, size: int, problem: TaskFailure | None) -> Exception:
     path, offset, length = ranges[i]
+    if problem is not None:
+        return _failure_error(problem, path, offset, length)
     if status:
         return _core_error(path, offset, length, status=status)
     start = offset + size if offset < 0 else offset
@@ -156,6 +207,12 @@ def _error(ranges: Ranges, i: int, status: int, size: int) -> Exception:
     if isinstance(error, RangeError):
         error.offset = offset  # as it was asked for
     return error
+
+
+def _failure_error(failure: TaskFailure, path: str, offset: int, length: int | None) -> Exception:
+    if failure.error is not None:
+        return failure.error
+    return error_from_failure(failure, path=path, offset=offset, length=length, step_names=(), chunk=None)
 
 
 def _core_error(path: str, offset: int, length: int | None, **failure: int) -> Exception:
@@ -183,15 +240,12 @@ class BatchPlan(NamedTuple):
     widened: NDArray[np.bool_] | None
 
 
-def make_plan(
-    batch: Batch, *, max_gap_bytes: int, max_request_bytes: int, keep_places: bool, in_blocks: bool = False
-) -> BatchPlan:
+def make_plan(batch: Batch, costs: Sequence[_costs.Costs], *, keep_places: bool, in_blocks: bool = False) -> BatchPlan:
     """The plan that reads a batch.
 
     Args:
         batch: what :func:`resolve` gave.
-        max_gap_bytes: see ``Reader``.
-        max_request_bytes: see ``Reader``.
+        costs: of the files, or one of all.
         keep_places: a range that failed already has its place in the target all the same; else it takes none.
         in_blocks: lay the target out so that long ranges can be read past the page cache without a copy; else all
             ranges are back to back.
@@ -218,20 +272,20 @@ def make_plan(
         chosen, offsets, counts, targets = _blocks.cut(blocks)
     files = batch.ranges.path_index[chosen] if chosen is not None else batch.ranges.path_index
     paths, records = encode_paths(batch.ranges.paths), batch.files
-    order = path_order(paths)
+    # Objects are known by the numbers of their paths.
+    order = path_order(paths) if len(costs) == 1 else None
     if order is not None:
         paths = EncodedPaths(paths.blob, paths.starts[order])
         records = None if records is None else records[order]
         place = np.empty(len(order), np.uint32)
         place[order] = np.arange(len(order), dtype=np.uint32)
         files = place[files]
-    requests, tasks, task_pieces = planning.coalesce(
+    requests, tasks, task_pieces = _costs.coalesce(
         files,
         offsets.view(np.uint64),
         counts.view(np.uint64),
         np.arange(len(offsets) + 1, dtype=np.uint64),
-        max_gap_bytes=max_gap_bytes,
-        max_request_bytes=max_request_bytes,
+        costs,
     )
     # Each task has one projection, and they are walked in the order of the tasks: so they lie in memory like that.
     pieces = task_pieces.view(np.int64)
@@ -294,7 +348,7 @@ def _range_error(plan: Plan, ranges: Ranges, i: int, failure: TaskFailure) -> Ex
     if failure.status == -lib.RINGIO_EOF and offset >= 0 and length is not None:
         # The core speaks of the piece that it read; the user asked for the whole.
         return _core_error(path, offset, length, status=failure.status, got=failure.got, expected=offset + length)
-    return error_from_failure(failure, path=path, offset=offset, length=length, step_names=(), chunk=None)
+    return _failure_error(failure, path, offset, length)
 
 
 def may_be_of_others(planned: BatchPlan, failures: list[TaskFailure]) -> bool:

@@ -10,6 +10,7 @@
     │   ├── UnsupportedCodecError (ValueError)        a codec, or a feature of one, that this build cannot decode
     │   ├── PlanError (ValueError)                    a plan contradicts itself, or does not fit its target
     │   ├── FileChangedError (OSError)                a file is not the one that the plan was made for
+    │   ├── StoreError (OSError)                      a store of objects failed: status 503, no connection, ...
     │   └── MemoryLimitError (MemoryError)            one chunk needs more than ``memory_limit_bytes``
     └── OSError                                       what the system says: FileNotFoundError, PermissionError,
                                                       IsADirectoryError, ... with errno and filename set
@@ -82,12 +83,27 @@ class FileChangedError(RingioError, OSError):
     """A file that is not the one that the plan was made for: replaced, resized or written to."""
 
 
+class StoreError(RingioError, OSError):
+    """A store of objects that failed, after as many tries as make sense; the message has the status and the reason.
+
+    ``filename`` is the URL. What Python has a word for is that: FileNotFoundError for 404, PermissionError for 401, 403
+    and missing credentials.
+    """
+
+
 class MemoryLimitError(RingioError, MemoryError):
     """One request needs more memory than the reader's ``memory_limit_bytes`` leaves for it."""
 
 
+STORE_FAILED: Final = 10100
+"""Status of a task, negated, that the C core does not know: see :class:`StoreError`."""
+
+
 class Failure(Protocol):
-    """What the C core says about a failed task: ``struct ringio_failure``."""
+    """What the C core says about a failed task: ``struct ringio_failure``.
+
+    One of a remote object may have a ``problem`` besides, which says in words what the store said.
+    """
 
     @property
     def task(self) -> int: ...
@@ -144,16 +160,22 @@ def error_from_failure(
     """
     status = -int(failure.status)
     place = _place(path, offset, length, chunk)
+    problem: str = getattr(failure, "problem", "")
     if 0 < status < lib.RINGIO_EOF:
-        return _os_error(status, os.strerror(status), path, place)
+        return _os_error(status, problem or os.strerror(status), path, place)
+    if status == STORE_FAILED:
+        store_error = StoreError(errno.EIO, problem, path)
+        store_error.add_note(f"while reading {place}")
+        return store_error
     got, expected = int(failure.got), int(failure.expected)
     step = int(failure.step)
     where = f"{step_names[step]}: {place}" if step < len(step_names) else place
     if status == lib.RINGIO_EOF:
-        problem = f"ends at {expected}, but the object has {got} bytes"
-        return RangeError(f"{place}: {problem}", path=path, offset=offset, length=length, nbytes=got)
+        outside = f"ends at {expected}, but the object has {got} bytes"
+        return RangeError(f"{place}: {outside}", path=path, offset=offset, length=length, nbytes=got)
     if status == lib.RINGIO_CHANGED:
-        return FileChangedError(errno.ESTALE, f"{place}: the file is not the one that the plan was made for", path)
+        changed = problem or "the file is not the one that the plan was made for"
+        return FileChangedError(errno.ESTALE, f"{place}: {changed}", path)
     if status == lib.RINGIO_NOT_REGULAR:
         return _os_error(errno.EINVAL, "not a regular file", path, place)
     if status == lib.RINGIO_BAD_PLAN:

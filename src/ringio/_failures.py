@@ -8,7 +8,12 @@ from ._core import ffi, lib
 
 
 class TaskFailure(NamedTuple):
-    """``struct ringio_failure``, copied: the core's own goes with its job."""
+    """``struct ringio_failure``, copied: the core's own goes with its job.
+
+    Attributes:
+        problem: what a store of objects said, in words.
+        error: an exception that says it all.
+    """
 
     task: int
     request: int
@@ -16,6 +21,8 @@ class TaskFailure(NamedTuple):
     step: int
     got: int
     expected: int
+    problem: str = ""
+    error: Exception | None = None
 
 
 def task_failures(job: Any) -> list[TaskFailure]:

@@ -193,8 +193,12 @@ async def _others(pending: _reading.Pending) -> Any:
     token = bell.expect(lambda: _ring(rung))
     bell.bell.expect()
     pending.add_done_callback(lambda _: bell.bell.ring(token))
+    watch = getattr(pending, "watch", None)
     try:
-        await rung
+        while not rung.done():
+            await asyncio.wait((rung,), timeout=None if watch is None else _SLICE_S)
+            if watch is not None:
+                watch()
     except BaseException:
         bell.forget(token)
         pending.cancel()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from . import _limits
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _costs, _limits
 from ._core import ffi, lib
 from ._errors import BackendError
-from .planning import LOCAL_MAX_GAP_BYTES, LOCAL_MAX_REQUEST_BYTES
 
 BACKENDS: Final = {
     "auto": lib.RINGIO_BACKEND_AUTO,
@@ -27,8 +29,7 @@ _DIRECT: Final[dict[Direct, int]] = {
 }
 # Past the page cache nothing is read ahead: a gap costs bandwidth over IOPS of the disk, and a request costs little for
 # its size.
-_DIRECT_MAX_GAP_BYTES: Final = 32 << 10
-_DIRECT_MAX_REQUEST_BYTES: Final = 512 << 10
+_DIRECT_COSTS: Final = _costs.Costs(32 << 10, 512 << 10)
 _ENVIRONMENT: Final = "RINGIO_BACKEND"
 _WORKERS_MAX: Final = 1024
 # Measured on NVMe: reads in flight beyond 128 in each worker bring nothing, and below some 64 the device idles.
@@ -53,6 +54,7 @@ class Options(NamedTuple):
     open_files: int | None = None
     direct: Direct = False
     faults: Mapping[str, int] | None = None
+    store_options: Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """Raise TypeError or ValueError for an option that makes no sense."""
@@ -68,18 +70,32 @@ class Options(NamedTuple):
         _check("max_request_bytes", self.max_request_bytes, 1, 1 << 40)
         _check("memory_limit_bytes", self.memory_limit_bytes, _MEMORY_MIN_BYTES, 1 << 60)
         _check("open_files", self.open_files, 1, 1 << 20)
+        if self.store_options:
+            from ._store_options import check  # late: most readers read files alone
+
+            check(self.store_options)
+
+    def __repr__(self) -> str:
+        return f"<Options of a reader: {self.backend}>"  # there may be passwords in store_options
 
     @property
     def gap_bytes(self) -> int:
         """``max_gap_bytes``, or its default."""
-        default = _DIRECT_MAX_GAP_BYTES if self.direct is True else LOCAL_MAX_GAP_BYTES
-        return default if self.max_gap_bytes is None else self.max_gap_bytes
+        return self.local_costs.max_gap_bytes if self.max_gap_bytes is None else self.max_gap_bytes
 
     @property
     def request_bytes(self) -> int:
         """``max_request_bytes``, or its default."""
-        default = _DIRECT_MAX_REQUEST_BYTES if self.direct is True else LOCAL_MAX_REQUEST_BYTES
-        return default if self.max_request_bytes is None else self.max_request_bytes
+        return self.local_costs.max_request_bytes if self.max_request_bytes is None else self.max_request_bytes
+
+    @property
+    def local_costs(self) -> _costs.Costs:
+        """How ranges of local files are merged by default."""
+        return _DIRECT_COSTS if self.direct is True else _costs.LOCAL
+
+    def costs(self, paths: Sequence[str], are_objects: NDArray[np.bool_] | None) -> Sequence[_costs.Costs]:
+        """How ranges of files and objects are merged; see ``_costs.of_files``."""
+        return _costs.of_files(paths, are_objects, self.max_gap_bytes, self.max_request_bytes, self.local_costs)
 
     def struct(self) -> Any:
         """``struct ringio_options *`` for this machine.

@@ -11,38 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import ffi, lib
-from ._errors import BackendError
 
 _SCHEME: Final = r"([A-Za-z][A-Za-z0-9+.-]*)://"  # compiled when there may be one
 
 
-def local_path(path: object) -> str:
-    """The path of a local file, from whatever names it.
+def object_path(path: object) -> str:
+    """The path of a local file, or the URL of an object, from whatever names it.
 
     Args:
-        path: ``str``, ``bytes``, ``os.PathLike``, or a ``file://`` URL. A file whose name begins like a URL is written
-            as ``"./s3://name"``.
+        path: ``str``, ``bytes``, ``os.PathLike``, a ``file://`` URL, which becomes a path, or another URL, which stays
+            as it is. A file whose name begins like a URL is written as ``"./s3://name"``.
 
     Raises:
         TypeError: not a path.
         ValueError: a NUL in the path, or a ``file://`` URL that names another host, a query or a fragment.
-        BackendError: a URL with another scheme.
 
-    >>> local_path("file:///data/a%20b.grib")
-    '/data/a b.grib'
+    >>> object_path("file:///data/a%20b.grib"), object_path("s3://bucket/key")
+    ('/data/a b.grib', 's3://bucket/key')
     """
     text = os.fsdecode(path)  # type: ignore[arg-type]  # raises TypeError, which says what it got
     if "\0" in text:
         raise ValueError(f"path {text!r} has a NUL in it")
-    if "://" in text and (scheme := re.match(_SCHEME, text)):
-        return _from_url(text, scheme[1].lower())
-    return text
+    return _from_file_url(text) if scheme_of(text) == "file" else text
 
 
-def local_paths(paths: Sequence[object]) -> tuple[str, ...]:
-    """The same for many paths; raises what :func:`local_path` raises for the first that is none.
+def object_paths(paths: Sequence[object]) -> tuple[str, ...]:
+    """The same for many paths; raises what :func:`object_path` raises for the first that is none.
 
-    >>> local_paths(["a", b"b", "file:///c"])
+    >>> object_paths(["a", b"b", "file:///c"])
     ('a', 'b', '/c')
     """
     try:
@@ -52,12 +48,33 @@ def local_paths(paths: Sequence[object]) -> tuple[str, ...]:
     # 0.1 us a path where none needs a closer look, instead of 0.4.
     if "://" not in text and text.count("\0") == max(len(paths) - 1, 0):
         return tuple(paths)  # type: ignore[arg-type]
-    return tuple(map(local_path, paths))
+    return tuple(map(object_path, paths))
 
 
-def _from_url(url: str, scheme: str) -> str:
-    if scheme != "file":
-        raise BackendError(f"{url}: {scheme}:// is not supported yet, only local paths and file:// URLs are")
+def scheme_of(path: str) -> str:
+    """The scheme of a URL in lower case; nothing for a path.
+
+    >>> scheme_of("S3://bucket/key"), scheme_of("./s3://key")
+    ('s3', '')
+    """
+    if "://" in path and (scheme := re.match(_SCHEME, path)):
+        return scheme[1].lower()
+    return ""
+
+
+def are_urls(paths: Sequence[str]) -> NDArray[np.bool_] | None:
+    """Which paths are URLs, bool[n]; None: none of them is, which is found out fast.
+
+    >>> are_urls(["a", "s3://bucket/key"]), are_urls(["a", "./s3://key"])
+    (array([False,  True]), None)
+    """
+    if "://" not in (paths[0] if len(paths) == 1 else "\0".join(paths)):
+        return None
+    urls = np.fromiter((scheme_of(path) != "" for path in paths), bool, len(paths))
+    return urls if urls.any() else None
+
+
+def _from_file_url(url: str) -> str:
     from urllib.parse import unquote_to_bytes  # imported late: it costs more than the rest of this module
 
     host, slash, path = url[len("file://") :].partition("/")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import planning
+from . import _costs
 from ._core import ffi
 from ._errors import PlanError, error_from_failure
 from ._failures import TaskFailure
-from ._paths import EncodedPaths, encode_paths
+from ._paths import EncodedPaths, are_urls, encode_paths
 from ._ranges import Ranges, RangeTuple, as_ranges
 from ._records import CHAIN, CODEC, FILE, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TARGET, TASK
 from ._targets import byte_span, writable_array
@@ -51,8 +51,8 @@ class Plan:
         dtype: of the decoded chunks and of the target.
         fill_value: what the places of missing chunks get; None: a missing chunk is an error.
         missing_fills: a file that does not exist is a missing chunk, not a FileNotFoundError.
-        max_gap_bytes: read over gaps of up to so many bytes between two ranges.
-        max_request_bytes: one request fetches at most so much, or one range.
+        max_gap_bytes: read over gaps of up to so many bytes between two ranges; None: as many as pay where they are.
+        max_request_bytes: one request fetches at most so much, or one range; None: what suits where they are.
 
     Raises:
         PlanError: tasks and ranges that do not agree.
@@ -70,8 +70,8 @@ class Plan:
         dtype: DTypeLike,
         fill_value: ArrayLike | None = None,
         missing_fills: bool = False,
-        max_gap_bytes: int = planning.LOCAL_MAX_GAP_BYTES,
-        max_request_bytes: int = planning.LOCAL_MAX_REQUEST_BYTES,
+        max_gap_bytes: int | None = None,
+        max_request_bytes: int | None = None,
     ) -> None:
         from ._placing import check_ranges, compile_chains, group, place  # late: front-ends make their own records
 
@@ -81,14 +81,13 @@ class Plan:
         item = np.dtype(dtype)
         chains, chain_of_task = compile_chains(codecs, tasks, item)
         pieces = group(ranges, tasks, chain_of_task)
-        requests, records, task_pieces = planning.coalesce(
+        requests, records, task_pieces = _costs.coalesce(
             pieces.files,
             pieces.offsets,
             pieces.nbytes,
             pieces.first_projections,
+            _costs.of_files(ranges.paths, are_urls(ranges.paths), max_gap_bytes, max_request_bytes),
             chains=pieces.chains,
-            max_gap_bytes=max_gap_bytes,
-            max_request_bytes=max_request_bytes,
             missing_fills=missing_fills,
         )
         self._placement: Placement | None = place(
@@ -193,6 +192,19 @@ class Plan:
         return nbytes
 
     @property
+    def tasks(self) -> Records:
+        """TASK[t]: the chunks, in the order of the requests."""
+        return self._records.tasks
+
+    def may_have_urls(self) -> bool:
+        """Whether some of its files may be named by URLs, which is found out fast."""
+        return b"://" in self._records.paths
+
+    def paths(self) -> list[str]:
+        """The paths or URLs of its files."""
+        return [self._records.path(file) for file in range(len(self._records.files))]
+
+    @property
     def task_count(self) -> int:
         """How many chunks are decoded."""
         return len(self._records.tasks)
@@ -221,6 +233,8 @@ class Plan:
 
     def error(self, failure: TaskFailure) -> Exception:
         """The exception for a failed task."""
+        if failure.error is not None:
+            return failure.error
         records = self._records
         if failure.task >= len(records.tasks) or failure.request >= len(records.requests):
             return error_from_failure(failure, path="the plan", offset=0, length=None, step_names=(), chunk=None)
@@ -247,11 +261,13 @@ class BoundPlan(NamedTuple):
         plan: the plan.
         struct: ``struct ringio_plan *``.
         keep: what owns the memory that it points to.
+        is_part: the struct has some of the requests only; others are read at the same time.
     """
 
     plan: Plan
     struct: Any
     keep: object
+    is_part: bool = False
 
 
 class _Records(NamedTuple):

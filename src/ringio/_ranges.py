@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._columns import integers
-from ._paths import local_paths
+from ._paths import object_paths
 
 Path: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 RangeTuple: TypeAlias = "tuple[Path, int, int | None]"
@@ -20,10 +20,10 @@ _TO_END: Final = -1
 
 
 class Ranges:
-    """Byte ranges of local files, in columns: a million of them cost four arrays, not a million Python objects.
+    """Byte ranges of files and objects, in columns: a million of them cost four arrays, not a million Python objects.
 
     Args:
-        paths: the distinct files; ``str``, ``bytes``, ``os.PathLike`` or ``file://`` URLs.
+        paths: the distinct files and objects; ``str``, ``bytes``, ``os.PathLike`` or URLs.
         path_index: for each range, which of ``paths`` it is in; one number where all are in the same.
         offsets: where each begins, in bytes; negative: counted back from the end of the file.
         lengths: how many bytes each has; -1: to the end of the file; one number where all have the same.
@@ -39,7 +39,6 @@ class Ranges:
     Raises:
         TypeError: arrays that do not hold integers.
         ValueError: arrays of different lengths, an index of no path, a length below -1, a NUL in a path.
-        BackendError: a URL whose scheme is not supported.
 
     >>> ranges = Ranges(paths=["a.bin", "b.bin"], path_index=[0, 1, 1], offsets=[0, 10, -4], lengths=[8, 8, -1])
     >>> len(ranges), ranges[2]
@@ -61,7 +60,7 @@ class Ranges:
             raise ValueError(f"offsets has {offsets.ndim} dimensions, 1 is due")
         count = len(offsets)
         index = _column("path_index", path_index, count)
-        self.paths = local_paths(tuple(paths))
+        self.paths = object_paths(tuple(paths))
         self.offsets = _read_only(offsets)
         self.lengths = _read_only(_column("lengths", lengths, count))
         # As unsigned numbers the negative ones are the largest: one pass sees both ends.

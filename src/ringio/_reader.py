@@ -18,6 +18,7 @@ from ._core import ffi, lib
 from ._errors import BackendError
 from ._failures import TaskFailure
 from ._handle import Handle
+from ._object_finder import LazyObjects
 from ._options import Direct, OnError, Options, backend_name
 from ._plan import BoundPlan, Plan
 from ._progress import Progress, Watcher, check_progress
@@ -54,12 +55,14 @@ class Reader(AsyncReads, StreamReads):
             disk again. "auto": requests of 32 KiB or more that the cache has next to nothing of (Linux 6.5). Files that
             cannot be read so are read through the cache.
         max_gap_bytes: two ranges no further apart than this are read by one request; None: 4096, with direct=True
-            32768.
-        max_request_bytes: requests grow no further than this by merging; None: 262144, with direct=True 524288.
+            32768, of objects 65536 (HTTP) or 131072 (clouds).
+        max_request_bytes: requests grow no further than this by merging; None: 262144, with direct=True 524288, of
+            objects 4194304.
         memory_limit_bytes: most bytes of buffers, all workers together; the results are not counted. None: a quarter of
             the memory that this process may use.
         open_files: most files kept open; None: 512, or a quarter of RLIMIT_NOFILE. With ``direct`` one may count twice.
-        store_options: of remote stores; not available yet.
+        store_options: of the stores that URLs are in: ``region``, ``endpoint``, ``anonymous``, ``timeout_s``, ...; see
+            docs/cloud.md.
 
     Attributes:
         backend: "io_uring", "threads" or "memory".
@@ -68,7 +71,7 @@ class Reader(AsyncReads, StreamReads):
         memory_limit_bytes: most bytes of buffers.
 
     Raises:
-        BackendError: a backend asked for by name cannot be had here, or an option is not available yet.
+        BackendError: a backend asked for by name cannot be had here.
         TypeError, ValueError: an option that makes no sense.
     """
 
@@ -85,8 +88,6 @@ class Reader(AsyncReads, StreamReads):
         open_files: int | None = None,
         store_options: Mapping[str, object] | None = None,
     ) -> None:
-        if store_options:
-            raise BackendError("store_options is not available yet: only local files can be read")
         self._start(
             Options(
                 backend,
@@ -97,6 +98,7 @@ class Reader(AsyncReads, StreamReads):
                 memory_limit_bytes,
                 open_files,
                 direct,
+                store_options=store_options,
             )
         )
 
@@ -126,8 +128,9 @@ class Reader(AsyncReads, StreamReads):
         self.memory_limit_bytes = int(struct.memory_limit_bytes)
         self._options = options
         self._handle = handle
+        self._objects = LazyObjects(handle, options.store_options, self.memory_limit_bytes)
         # Not at exit: _handle closes all readers then, and knows that daemon threads may still be in one.
-        weakref.finalize(self, handle.close_unused).atexit = False
+        weakref.finalize(self, _close_unused, handle, self._objects).atexit = False
 
     @property
     def max_gap_bytes(self) -> int:
@@ -157,8 +160,9 @@ class Reader(AsyncReads, StreamReads):
         on_error: OnError = "raise",
         allow_short: bool = False,
         progress: Progress = None,
+        store: object = None,
     ) -> Buffers:
-        """Read byte ranges of local files, in one batch.
+        """Read byte ranges of files and objects, in one batch.
 
         Args:
             ranges: tuples (path, offset, length), or :class:`Ranges`. Length None reads to the end of the file, a
@@ -169,6 +173,9 @@ class Reader(AsyncReads, StreamReads):
             on_error: "raise" the error of the first range that failed, or "return" each in the place of its buffer.
             allow_short: give what is there of a range that reaches outside its file, instead of an error.
             progress: True for a progress bar, or a function that is called with (bytes done, bytes in all).
+            store: where the objects are: an obstore or obspec store, in which the paths are keys; a mapping from
+                beginnings of URLs to stores; or anything with ``resolve(url)``, which gives (store, key). None: the
+                URLs say it.
 
         Returns:
             The buffers, in the order asked.
@@ -177,10 +184,19 @@ class Reader(AsyncReads, StreamReads):
             RangeError: a range that is not wholly inside its file; the message has the file's size.
             FileNotFoundError, PermissionError, IsADirectoryError, OSError: as the system says, with ``filename``.
             FileChangedError: a file was written to or replaced while it was read, twice.
+            StoreError: a store of objects failed.
             BackendError: a URL whose scheme is not supported.
             TypeError, ValueError: arguments that make no sense; ``out`` of the wrong size.
         """
-        steps = _reading.read(self._options, ranges, out=out, on_error=on_error, allow_short=allow_short)
+        steps = _reading.read(
+            self._options,
+            ranges,
+            out=out,
+            on_error=on_error,
+            allow_short=allow_short,
+            progress=progress,
+            objects=self._objects.finder(store),
+        )
         return _reading.drive(steps, lambda bound: self._run(bound, progress))
 
     def execute(
@@ -190,6 +206,7 @@ class Reader(AsyncReads, StreamReads):
         *,
         on_error: OnError = "raise",
         progress: Progress = None,
+        store: object = None,
     ) -> Any:
         """Fetch, decode and place everything in a plan.
 
@@ -200,6 +217,7 @@ class Reader(AsyncReads, StreamReads):
             on_error: "raise" the error of the first task that failed, or "return" them all. Other tasks are done all
                 the same; the places of failed ones are left as they were, or hold part of their bytes.
             progress: True for a progress bar, or a function that is called with (bytes done, bytes in all).
+            store: where the objects are, as :meth:`read_ranges` takes it.
 
         Returns:
             ``out``; with ``on_error="return"`` a list of (task index, exception) in ascending order.
@@ -210,7 +228,7 @@ class Reader(AsyncReads, StreamReads):
             FileChangedError: a file is not the one that the plan was made for.
             Others as :meth:`read_ranges`.
         """
-        steps = _reading.execute(plan, out, on_error=on_error)
+        steps = _reading.execute(plan, out, on_error=on_error, progress=progress, objects=self._objects.finder(store))
         return _reading.drive(steps, lambda bound: self._run(bound, progress))
 
     def execute_chunk(
@@ -270,7 +288,7 @@ class Reader(AsyncReads, StreamReads):
 
     def _run(self, bound: BoundPlan, progress: Progress) -> list[TaskFailure]:
         wanted = check_progress(progress)
-        watcher = None if wanted is False else Watcher(wanted, bound.plan.request_nbytes())
+        watcher = None if wanted is False or bound.is_part else Watcher(wanted, bound.plan.request_nbytes())
         user = object()
         try:
             pointer = self._handle.use(user)
@@ -289,11 +307,12 @@ class Reader(AsyncReads, StreamReads):
             lib.ringio_reader_statistics(self._handle.use(user), record)
         finally:
             self._handle.users.discard(user)
-        return Statistics(*[getattr(record, name) for name in Statistics._fields])
+        return self._objects.add_to(Statistics(*[getattr(record, name) for name in Statistics._fields]))
 
     def close(self) -> None:
         """Wait for batches of other threads, stop the workers, close the files. Closing twice is fine."""
         self._handle.close()
+        self._objects.close()
 
     def __enter__(self) -> Self:
         return self
@@ -312,6 +331,11 @@ class Reader(AsyncReads, StreamReads):
         state = ", closed" if self.closed else ""
         way = {False: "", True: ", direct", "auto": ", direct where it pays"}[self.direct]
         return f"<ringio.Reader: {self.backend}, {self.workers} workers{way}{state}>"
+
+
+def _close_unused(handle: Handle, objects: LazyObjects) -> None:
+    handle.close_unused()
+    objects.close_unused()
 
 
 class _Shared:
@@ -351,9 +375,10 @@ def read_ranges(
     on_error: OnError = "raise",
     allow_short: bool = False,
     progress: Progress = None,
+    store: object = None,
     reader: Reader | None = None,
 ) -> Buffers:
-    """Read byte ranges of local files, in one batch: :meth:`Reader.read_ranges` of the shared reader, or of ``reader``.
+    """Read byte ranges of files and objects in one batch: :meth:`Reader.read_ranges` of the shared reader, or another.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "letters")
@@ -362,5 +387,5 @@ def read_ranges(
     [b'ab', b'efg', b'h']
     """
     return (reader or default_reader()).read_ranges(
-        ranges, out=out, on_error=on_error, allow_short=allow_short, progress=progress
+        ranges, out=out, on_error=on_error, allow_short=allow_short, progress=progress, store=store
     )

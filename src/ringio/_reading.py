@@ -7,7 +7,7 @@ an event loop (``_loops``), a stream with many batches in flight (``_stream``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sized
+from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ from ._failures import TaskFailure
 from ._memory import empty
 from ._options import Options
 from ._plan import BoundPlan, Plan
+from ._progress import Progress
 from ._ranges import Ranges, RangeTuple, as_ranges
 from ._targets import flat_bytes
 
@@ -53,6 +54,33 @@ class Pending(Protocol):
         """What came of it; it may be waited for."""
 
 
+class Watched(Pending, Protocol):
+    """A step that other threads do, and whose progress somebody wants to know."""
+
+    watch: Callable[[], object] | None
+    """To be called now and then by whoever waits for it."""
+
+
+class Objects(_batch.Objects, Protocol):
+    """The objects of a batch or plan, which are read by threads of their own."""
+
+    def begin(self, bound: BoundPlan, progress: Progress) -> tuple[BoundPlan | None, Watched]:
+        """Begin to read them; gives the rest of the plan, if there is any, and what has begun."""
+
+    def join(self, failures: list[TaskFailure], others: list[TaskFailure]) -> list[TaskFailure]:
+        """The failures of a plan from those of its parts."""
+
+
+class Finder(Protocol):
+    """Finds out what is in stores."""
+
+    def among(self, paths: Sequence[str]) -> Objects | None:
+        """Which of some paths are; None: none."""
+
+    def in_plan(self, plan: Plan) -> Objects | None:
+        """Which files of a plan are; None: none."""
+
+
 # A bound plan is to be executed, and its failures sent; of the others their result is sent.
 Step: TypeAlias = Work | BoundPlan | Pending
 Steps: TypeAlias = Generator[Step, Any, T]
@@ -81,6 +109,8 @@ def read(
     out: object = None,
     on_error: str = "raise",
     allow_short: bool = False,
+    progress: Progress = None,
+    objects: Finder | None = None,
     batch: _batch.Batch | None = None,
     limit_nbytes: int | None = None,
 ) -> Steps[Buffers]:
@@ -92,6 +122,8 @@ def read(
         out: see there.
         on_error: see there.
         allow_short: see there.
+        progress: see there; of the objects only, whoever runs the rest reports that.
+        objects: finds them.
         batch: the ranges, resolved already.
         limit_nbytes: of one range; None: there is none.
 
@@ -108,12 +140,12 @@ def read(
     for attempt in (1, 2):
         in_blocks = out is None and attempt == 1 and options.direct is not False  # asks for sizes too
         prepared: Prepared = yield Work(
-            partial(_prepare, options, asked, batch, out, on_error, allow_short, limit_nbytes, in_blocks),
+            partial(_prepare, options, asked, objects, batch, out, on_error, allow_short, limit_nbytes, in_blocks),
             partial(_is_light, asked, batch, allow_short, in_blocks),
         )
         failures: list[TaskFailure] = []
         if prepared.bound is not None:
-            failures = yield prepared.bound
+            failures = yield from _run(prepared.bound, prepared.batch.objects, progress)
         planned = prepared.planned
         if attempt == 2 or not (_batch.is_stale(failures) or _batch.may_be_of_others(planned, failures)):
             break
@@ -137,6 +169,7 @@ def _is_light(ranges: Ranges, batch: _batch.Batch | None, allow_short: bool, in_
 def _prepare(
     options: Options,
     ranges: Ranges,
+    objects: Finder | None,
     batch: _batch.Batch | None,
     out: object,
     on_error: str,
@@ -145,17 +178,15 @@ def _prepare(
     in_blocks: bool,
 ) -> Prepared:
     if batch is None:
-        batch = _batch.resolve(ranges, allow_short=allow_short)
+        found = None if objects is None else objects.among(ranges.paths)
+        batch = _batch.resolve(ranges, allow_short=allow_short, objects=found)
     if limit_nbytes is not None:
         batch = _batch.without_giants(batch, limit_nbytes)
     if batch.errors and on_error == "raise":
         raise _batch.first_error(batch.errors, len(ranges))
+    mask = None if batch.objects is None else batch.objects.mask
     planned = _batch.make_plan(
-        batch,
-        max_gap_bytes=options.gap_bytes,
-        max_request_bytes=options.request_bytes,
-        keep_places=out is not None,
-        in_blocks=in_blocks,
+        batch, options.costs(ranges.paths, mask), keep_places=out is not None, in_blocks=in_blocks and mask is None
     )
     nbytes = planned.target_nbytes
     data = empty(nbytes) if out is None else flat_bytes(out, nbytes)
@@ -163,11 +194,28 @@ def _prepare(
     return Prepared(batch, planned, bound, data)
 
 
-def execute(plan: Plan, out: object, *, on_error: str = "raise") -> Steps[Any]:
+def _run(bound: BoundPlan, objects: Any, progress: Progress) -> Steps[list[TaskFailure]]:
+    """Execute a plan, whose objects are read at the same time as its files."""
+    if objects is None:
+        failures: list[TaskFailure] = yield bound
+        return failures
+    rest, begun = yield Work(lambda: objects.begin(bound, progress), lambda: objects.is_light)
+    try:
+        failures = (yield rest) if rest is not None else []
+        of_objects = yield begun
+    finally:
+        begun.cancel()
+    joined: list[TaskFailure] = objects.join(failures, of_objects)
+    return joined
+
+
+def execute(
+    plan: Plan, out: object, *, on_error: str = "raise", progress: Progress = None, objects: Finder | None = None
+) -> Steps[Any]:
     """The steps of ``Reader.execute``; see there."""
     check_on_error(on_error)
     bound: BoundPlan = yield Work(lambda: plan.bind(out), lambda: plan.task_count <= LIGHT_TASK_COUNT)
-    failures: list[TaskFailure] = yield bound
+    failures = yield from _run(bound, None if objects is None else objects.in_plan(plan), progress)
     if on_error == "return":
         return [(int(failure.task), plan.error(failure)) for failure in failures]
     if failures:

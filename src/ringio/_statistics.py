@@ -20,13 +20,13 @@ class Statistics(NamedTuple):
         bytes_decoded: what they decoded to.
         coalesced_requests: requests that served more than one task.
         direct_requests: requests that were read past the page cache, wholly or in part.
-        retries: reads that were submitted again: short, EAGAIN, EINTR.
+        retries: reads that were submitted again: short, EAGAIN, EINTR; requests of objects that were tried again.
         opens: files opened.
         stats_calls: stat(2) calls that checked whether an open file is still the one at its path.
         inline_jobs: small batches that the calling thread did itself.
         wait_ns: time that workers waited for reads, all workers together.
         decode_ns: time that they decoded and placed, all workers together.
-        peak_in_flight: most requests in flight in one worker at one time.
+        peak_in_flight: most requests in flight at one time, in one worker or of objects.
         peak_buffer_bytes: most bytes of buffers at one time, all workers together.
     """
 

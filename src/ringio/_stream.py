@@ -91,6 +91,7 @@ class Stream:
         new_token: gives a number that a ring can be told by from all others of that bell.
         allow_short: see ``Reader.read_ranges``.
         watcher: told about progress, or None.
+        objects: finds them.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Stream:
         new_token: Callable[[], int],
         allow_short: bool,
         watcher: StreamWatcher | None,
+        objects: _reading.Finder,
     ) -> None:
         self._handle = handle
         self._options = options
@@ -115,6 +117,7 @@ class Stream:
         self._new_token = new_token
         self._allow_short = allow_short
         self._watcher = watcher
+        self._objects = objects
         self._parts: deque[Part] = deque()  # cut, and not started yet
         self._running: dict[int, _Running] = {}
         self._arrived: deque[Arrived] = deque()
@@ -202,7 +205,8 @@ class Stream:
 
     def _cut(self, first: int, ranges: Ranges) -> list[Part]:
         """Cut a block into parts of one range, or of no more bytes than a part may have."""
-        batch = _batch.resolve(ranges, allow_short=self._allow_short)
+        found = self._objects.among(ranges.paths)
+        batch = _batch.resolve(ranges, allow_short=self._allow_short, objects=found)
         batch = _batch.without_giants(batch, self._limit_nbytes)
         sizes = batch.nbytes.copy()
         sizes[list(batch.errors)] = 0
@@ -225,6 +229,7 @@ class Stream:
             part.batch.ranges,
             on_error="return",
             allow_short=self._allow_short,
+            objects=self._objects,
             batch=part.batch,
             limit_nbytes=self._limit_nbytes,
         )

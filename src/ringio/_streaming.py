@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from . import _reading, _stream
 from ._execute import Bell
 from ._handle import Handle
+from ._object_finder import LazyObjects
 from ._options import OnError, Options
 from ._progress import Progress, StreamWatcher, check_progress
 from ._ranges import Ranges, RangeTuple
@@ -18,6 +19,7 @@ class StreamReads:
     _handle: Handle
     _options: Options
     memory_limit_bytes: int
+    _objects: LazyObjects
 
     def iter_ranges(
         self,
@@ -26,6 +28,7 @@ class StreamReads:
         on_error: OnError = "raise",
         allow_short: bool = False,
         progress: Progress = None,
+        store: object = None,
     ) -> Generator[tuple[int, memoryview], None, None]:
         """Read byte ranges as a stream: any number of them, in bounded memory.
 
@@ -39,6 +42,7 @@ class StreamReads:
             allow_short: as for :meth:`Reader.read_ranges`.
             progress: True for a progress bar, or a function that is called with (bytes done, bytes in all). Where the
                 ranges are not known in advance, the latter are those of the ranges that are, and more than are done.
+            store: where the objects are, as :meth:`Reader.read_ranges` takes it.
 
         Yields:
             (number of the range, read-only memoryview), in the order in which they are there.
@@ -53,7 +57,7 @@ class StreamReads:
 
         Leaving the loop, by ``break`` or an exception, stops the reading at once.
         """
-        make = self._stream_maker(ranges, on_error, allow_short, progress)
+        make = self._stream_maker(ranges, on_error, allow_short, progress, store)
         return _stream.iterate(make, on_error)
 
     def iter_ranges_async(
@@ -63,6 +67,7 @@ class StreamReads:
         on_error: OnError = "raise",
         allow_short: bool = False,
         progress: Progress = None,
+        store: object = None,
     ) -> AsyncGenerator[tuple[int, memoryview], None]:
         """:meth:`iter_ranges` for an event loop, with ``async for``: same arguments, same buffers, same errors.
 
@@ -70,10 +75,15 @@ class StreamReads:
         """
         from . import _loops  # late: asyncio takes longer to import than all of this package
 
-        return _loops.iterate(self._stream_maker(ranges, on_error, allow_short, progress), on_error)
+        return _loops.iterate(self._stream_maker(ranges, on_error, allow_short, progress, store), on_error)
 
     def _stream_maker(
-        self, ranges: Ranges | Iterable[RangeTuple], on_error: OnError, allow_short: bool, progress: Progress
+        self,
+        ranges: Ranges | Iterable[RangeTuple],
+        on_error: OnError,
+        allow_short: bool,
+        progress: Progress,
+        store: object,
     ) -> Callable[[Bell, Callable[[], int]], _stream.Stream]:
         _reading.check_on_error(on_error)
         wanted = check_progress(progress)
@@ -91,6 +101,7 @@ class StreamReads:
                 new_token=new_token,
                 allow_short=allow_short,
                 watcher=watcher,
+                objects=self._objects.finder(store),
             )
 
         return make

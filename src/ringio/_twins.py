@@ -18,6 +18,7 @@ async def read_ranges_async(
     on_error: OnError = "raise",
     allow_short: bool = False,
     progress: Progress = None,
+    store: object = None,
     reader: Reader | None = None,
 ) -> Buffers:
     """:func:`read_ranges` for an event loop: :meth:`Reader.read_ranges_async` of the shared reader, or of ``reader``.
@@ -29,7 +30,7 @@ async def read_ranges_async(
     [b'ab', b'h']
     """
     return await (reader or default_reader()).read_ranges_async(
-        ranges, out=out, on_error=on_error, allow_short=allow_short, progress=progress
+        ranges, out=out, on_error=on_error, allow_short=allow_short, progress=progress, store=store
     )
 
 
@@ -39,6 +40,7 @@ def iter_ranges(
     on_error: OnError = "raise",
     allow_short: bool = False,
     progress: Progress = None,
+    store: object = None,
     reader: Reader | None = None,
 ) -> Generator[tuple[int, memoryview], None, None]:
     """Read byte ranges as a stream: :meth:`Reader.iter_ranges` of the shared reader, or of ``reader``.
@@ -54,7 +56,7 @@ def iter_ranges(
     3 b'gh'
     """
     return (reader or default_reader()).iter_ranges(
-        ranges, on_error=on_error, allow_short=allow_short, progress=progress
+        ranges, on_error=on_error, allow_short=allow_short, progress=progress, store=store
     )
 
 
@@ -64,9 +66,10 @@ def iter_ranges_async(
     on_error: OnError = "raise",
     allow_short: bool = False,
     progress: Progress = None,
+    store: object = None,
     reader: Reader | None = None,
 ) -> AsyncGenerator[tuple[int, memoryview], None]:
     """:func:`iter_ranges` for ``async for``; see :meth:`Reader.iter_ranges_async`."""
     return (reader or default_reader()).iter_ranges_async(
-        ranges, on_error=on_error, allow_short=allow_short, progress=progress
+        ranges, on_error=on_error, allow_short=allow_short, progress=progress, store=store
     )

@@ -1,4 +1,4 @@
-"""Readers that fail on purpose, from a seed, for tests of code that reads.
+"""For tests of code that reads: readers that fail on purpose, from a seed, and objects in memory.
 
 >>> reader = faulty_reader("memory", seed=1, eio=1)  # every read fails
 >>> reader.read_ranges([(__file__, 0, 1)], on_error="return").errors[0].strerror
@@ -7,10 +7,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ._options import Direct, Options
 from ._reader import Reader
 
-__all__ = ["faulty_reader"]
+__all__ = ["faulty_reader", "memory_store"]
+
+
+def memory_store(name: str = "") -> Any:
+    """The store behind the URLs ``memory://name/...``: an obstore ``MemoryStore``, one for each name in a process.
+
+    >>> import ringio
+    >>> _ = memory_store("tests").put("letters", b"abcdef")
+    >>> bytes(ringio.read_ranges([("memory://tests/letters", 2, 3)])[0])
+    b'cde'
+    """
+    from ._stores import memory_store
+
+    return memory_store(name)
 
 
 def faulty_reader(

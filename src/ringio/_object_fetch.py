@@ -1,0 +1,376 @@
+"""The remote part of a plan: its requests, asked for by the threads of a pool, decoded and placed as they come.
+
+What is read of one object in one batch is of one state of it. Of a few requests each answer says which state it is
+from. Many requests of one object are made by obstore's ``get_ranges``, which takes less than half of the processor
+time, but does not say it. So the object is asked for its state before the first of them and after the last.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._failures import TaskFailure
+from ._object_place import Placer
+from ._object_pool import Pool, Unit
+from ._object_store import Answer, Buffer, Version
+from ._object_work import Found, Work, ask_for_head, check_nbytes
+from ._progress import Watcher
+from ._records import MAX_U64
+from ._store_errors import CHANGED, PAST_THE_END, Problem
+from ._stores import Place
+
+# As many in one object are worth two requests that ask for its state.
+_MANY: Final = 32
+# One call of get_ranges. It keeps ten in flight, so a multiple of ten leaves none of them alone at the end.
+_GROUP: Final = 20
+_GROUP_IN_FLIGHT: Final = 10
+# Above this what is saved for each request is no part of its cost any more.
+_SMALL_NBYTES: Final = 256 << 10
+_UNKNOWN_NBYTES: Final = 1 << 20  # of a request to the end of an object whose size is not known
+
+_CHANGED_TEXT: Final = "the object changed while it was read"
+
+
+class _Object:
+    """One object, and the requests of it that are not done yet.
+
+    Attributes:
+        place: where it is.
+        first, last: its requests are ``chosen[first:last]``.
+        left_count: how many of them are not done.
+        version: its state, when it is known.
+        problem: why none of it can be read.
+        tail: its last bytes, where a lookup brought them.
+        guarded: its state is looked at again at the end.
+        is_sound: a request of it was answered as it should be.
+    """
+
+    __slots__ = ("first", "guarded", "is_sound", "last", "left_count", "place", "problem", "tail", "version")
+
+    def __init__(self, place: Place, first: int, last: int, found: Found | None) -> None:
+        self.place = place
+        self.first, self.last = first, last
+        self.left_count = last - first
+        self.version = found.version if found else None
+        self.tail = found.tail if found else None
+        self.problem: Problem | None = None
+        self.guarded = False
+        self.is_sound = False
+
+
+class Fetch(Work[list[TaskFailure]]):
+    """The requests of a plan that stores have.
+
+    Args:
+        pool: whose threads ask.
+        placer: does the rest.
+        requests: REQUEST[r], of the whole plan.
+        chosen: int64[c], which of them.
+        places: of the files.
+        found: what is known of them already.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        placer: Placer,
+        requests: NDArray[np.void],
+        chosen: NDArray[np.int64],
+        places: Mapping[int, Place | Problem],
+        found: Mapping[int, Found],
+    ) -> None:
+        super().__init__(pool, len(chosen))
+        self._placer = placer
+        self._requests = requests
+        self._chosen = chosen[np.argsort(requests["file"][chosen], kind="stable")]
+        self._places = places
+        self._found = found
+        self._failures: list[TaskFailure] = []
+        self._spoilt: list[_Object] = []
+        self._watcher: Watcher | None = None
+        self._step_count = len(chosen)
+        self._units.append(self._all())
+
+    @property
+    def done_count(self) -> int:
+        """How many requests are done, about."""
+        return max(0, self._step_count - self._left_count)
+
+    def report(self, watcher: Watcher, others_count: int) -> None:
+        """Have progress reported by whoever waits for it.
+
+        Args:
+            watcher: whom to tell.
+            others_count: requests of the plan that are not read here.
+        """
+        self.watch = lambda: watcher(others_count + self.done_count)
+        self._watcher = watcher
+
+    def result(self) -> list[TaskFailure]:
+        """What failed, ordered by task; to be called when it is done."""
+        self._check()
+        if self._watcher is not None:
+            self._watcher.finish()
+        self.watch = None  # it refers to this, and memory would wait for the garbage collector
+        failures = {failure.task: failure for failure in self._failures}
+        for each in self._spoilt:
+            assert each.problem is not None
+            for failure in self._placer.failures(self._indices(each), each.problem):
+                failures[failure.task] = failure
+        return [failures[task] for task in sorted(failures)]
+
+    # --------------------------------------------------------------------------------------------- what is to be done
+
+    def _indices(self, each: _Object) -> list[int]:
+        return [int(i) for i in self._chosen[each.first : each.last]]
+
+    def _all(self) -> Iterator[Unit]:
+        files = self._requests["file"][self._chosen]
+        bounds = np.flatnonzero(np.diff(files, prepend=-1, append=-1))
+        for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            file = int(files[first])
+            place = self._places[file]
+            if isinstance(place, Problem):
+                yield Unit(lambda a=first, b=last, p=place: self._give_up(a, b, p), 0, 0)  # type: ignore[misc]
+                continue
+            each = _Object(place, first, last, self._found.get(file))
+            yield from self._of_object(each)
+
+    def _of_object(self, each: _Object) -> Iterator[Unit]:
+        store = each.place.store
+        if not store.has_versions:
+            yield from self._groups(each, self._indices(each))
+        elif each.left_count < _MANY or not self._are_small(each):
+            yield from self._singles(each, self._indices(each))
+        else:
+            yield Unit(lambda: self._begin(each), 1, 0)
+
+    def _are_small(self, each: _Object) -> bool:
+        nbytes = self._requests["nbytes"][self._chosen[each.first : each.last]]
+        return int(nbytes.max()) <= _SMALL_NBYTES
+
+    def _guard(self, each: _Object) -> None:
+        each.guarded = True
+        with self._lock:
+            self._left_count += 1
+            self._step_count += 1
+
+    def _begin(self, each: _Object) -> None:
+        """The first request of an object of which there is much to be read: it says which state that is.
+
+        And whether the server can be trusted to send what it says it sends: of an answer that has more bytes, because
+        they are compressed, ``get_ranges`` just takes the first.
+        """
+        first, *others = self._indices(each)
+        self._guard(each)
+        self._get(each, first)
+        if each.is_sound:
+            self._add(self._groups(each, others))
+        else:
+            self._add(self._singles(each, others))
+
+    def _singles(self, each: _Object, indices: Sequence[int]) -> Iterator[Unit]:
+        for i in indices:
+            yield Unit(lambda i=i: self._get(each, i), 1, self._nbytes(i))  # type: ignore[misc]
+
+    def _groups(self, each: _Object, indices: Sequence[int]) -> Iterator[Unit]:
+        for first in range(0, len(indices), _GROUP):
+            group = indices[first : first + _GROUP]
+            nbytes = sum(map(self._nbytes, group))
+            yield Unit(
+                lambda group=group: self._get_many(each, group),  # type: ignore[misc]
+                min(len(group), _GROUP_IN_FLIGHT),
+                nbytes,
+            )
+
+    def _nbytes(self, i: int) -> int:
+        nbytes = int(self._requests["nbytes"][i])
+        return _UNKNOWN_NBYTES if nbytes == MAX_U64 else nbytes
+
+    def _extent(self, i: int) -> tuple[int, int | None]:
+        request = self._requests[i]
+        start, nbytes = int(request["offset"]), int(request["nbytes"])
+        return start, None if nbytes == MAX_U64 else start + nbytes
+
+    # ------------------------------------------------------------------------------------------------ what threads do
+
+    def _get(self, each: _Object, i: int) -> None:
+        """One request, whose answer says which state of the object it is from."""
+        if each.problem is not None:
+            return self._fail(each, [i], each.problem)
+        start, end = self._extent(i)
+        tail = each.tail
+        if tail is not None and start >= tail.start:
+            nbytes = tail.version.nbytes
+            return self._place(
+                each, [i], [memoryview(tail.buffer)[start - tail.start : end and end - tail.start]], nbytes
+            )
+        answers: list[Answer] = []
+
+        def ask() -> None:
+            answer = each.place.store.get(each.place.key, start, end)
+            size = answer.version.nbytes
+            check_nbytes(answer.buffer, (size if end is None else min(size, end)) - start)
+            answers.append(answer)
+
+        problem = self._try(each.place.store, ask)
+        if problem is not None and problem.status == PAST_THE_END:
+            return self._get_nothing(each, i, problem)
+        if problem is not None:
+            return self._fail(each, [i], problem)
+        answer = answers[0]
+        if not self._is_of_same_state(each, answer.version):
+            return self._spoil(each, Problem(CHANGED, _CHANGED_TEXT), 1)
+        each.is_sound = True
+        return self._place(each, [i], [answer.buffer], answer.version.nbytes)
+
+    def _get_nothing(self, each: _Object, i: int, problem: Problem) -> None:
+        """A request that lies behind the end of its object, as the store says."""
+        found = ask_for_head(self._try, each.place)
+        start, end = self._extent(i)
+        if found.version is None:
+            return self._fail(each, [i], found.problem or problem)
+        if found.version.nbytes > start or not self._is_of_same_state(each, found.version):
+            return self._spoil(each, Problem(CHANGED, _CHANGED_TEXT), 1)
+        if end is None and start == found.version.nbytes:
+            return self._place(each, [i], [b""], start)
+        return self._fail(each, [i], problem, found.version.nbytes)
+
+    def _get_many(self, each: _Object, indices: Sequence[int]) -> None:
+        """Some requests of one object in one call."""
+        if each.problem is not None:
+            return self._fail(each, indices, each.problem)
+        size = each.version.nbytes if each.version is not None else None
+        if size is None and any(self._extent(i)[1] is None for i in indices):
+            found = ask_for_head(self._try, each.place)
+            if found.version is None:
+                assert found.problem is not None
+                return self._fail(each, indices, found.problem)
+            each.version, size = found.version, found.version.nbytes
+        asked, starts, ends = [], [], []
+        for i in indices:
+            start, end = self._extent(i)
+            if size is not None:
+                end = size if end is None else min(end, size)
+                if start >= end:
+                    self._place(each, [i], [b""], size)
+                    continue
+            asked.append(i)
+            starts.append(start)
+            ends.append(end)
+        if asked:
+            self._ask_for_many(each, asked, starts, ends, size)
+        return None
+
+    def _ask_for_many(
+        self, each: _Object, indices: Sequence[int], starts: list[int], ends: list[Any], size: int | None
+    ) -> None:
+        buffers: list[Buffer] = []
+        # An answer that is short says where the object ends, if nothing else does.
+        may_be_short = size is None and len(indices) == 1 and not each.place.store.is_sized
+
+        def ask() -> None:
+            answer = each.place.store.get_many(each.place.key, starts, ends)
+            for buffer, start, end in zip(answer, starts, ends, strict=True):
+                check_nbytes(buffer, end - start, may_be_short=may_be_short)
+            buffers.extend(answer)
+
+        problem = self._try(each.place.store, ask)
+        if problem is None:
+            self._place(each, indices, buffers, size)
+        elif problem.is_final or (len(indices) == 1 and size is not None):
+            self._fail(each, indices, problem)
+        elif len(indices) > 1:  # one of them may be to blame
+            for i, start, end in zip(indices, starts, ends, strict=True):
+                self._ask_for_many(each, [i], [start], [end], size)
+        else:
+            self._ask_for_rest(each, indices[0], starts[0], ends[0], problem)
+
+    def _ask_for_rest(self, each: _Object, i: int, start: int, end: int, problem: Problem) -> None:
+        """One request that failed or came back short, of a store of which no size was known: perhaps it ends there."""
+        found = ask_for_head(self._try, each.place) if each.place.store.is_sized else Found(None, problem)
+        if found.version is None:
+            self._fail(each, [i], found.problem or problem)
+        elif start >= found.version.nbytes:
+            self._fail(each, [i], Problem(PAST_THE_END, ""), found.version.nbytes)
+        elif end <= found.version.nbytes:
+            self._fail(each, [i], problem)
+        else:
+            size = found.version.nbytes
+            self._ask_for_many(each, [i], [start], [size], size)
+
+    def _end(self, each: _Object) -> None:
+        """Behind the last request of an object: whether it still is what it was."""
+        if each.problem is not None:
+            return self._finish_steps(1)
+        found = ask_for_head(self._try, each.place)
+        if found.version is None:
+            assert found.problem is not None
+            self._spoil(each, found.problem, 1)
+        elif not self._is_of_same_state(each, found.version):
+            self._spoil(each, Problem(CHANGED, _CHANGED_TEXT), 1)
+        else:
+            self._finish_steps(1)
+        return None
+
+    def _is_of_same_state(self, each: _Object, version: Version) -> bool:
+        with self._lock:
+            if each.version is None:
+                each.version = version
+            return each.version.is_same(version)
+
+    # -------------------------------------------------------------------------------------------------- what comes out
+
+    def _place(self, each: _Object, indices: Sequence[int], buffers: Sequence[Buffer], size: int | None) -> None:
+        self._write(lambda: self._placer.place(indices, buffers, [size] * len(indices)))
+        self._note(each, len(indices))
+
+    def _fail(self, each: _Object, indices: Sequence[int], problem: Problem, size: int | None = None) -> None:
+        if problem.is_final:
+            each.problem = problem
+        missing = [i for i in indices if problem.status == errno.ENOENT and self._placer.fills_missing(i)]
+        if missing:
+            self._write(lambda: self._placer.fill(missing))
+        others = [i for i in indices if i not in missing] if missing else indices
+        failures = self._placer.failures(others, problem, size)
+        with self._lock:
+            self._failures += failures
+        self._note(each, len(indices))
+
+    def _spoil(self, each: _Object, problem: Problem, step_count: int) -> None:
+        """All of an object is in doubt, also what is in its place already."""
+        with self._lock:
+            each.problem = problem
+            self._spoilt.append(each)
+        self._note(each, step_count)
+
+    def _give_up(self, first: int, last: int, problem: Problem) -> None:
+        failures = self._placer.failures(self._chosen[first:last].tolist(), problem)
+        with self._lock:
+            self._failures += failures
+        self._finish_steps(last - first)
+
+    def _write(self, write: Callable[[], list[TaskFailure]]) -> None:
+        token = object()
+        self._busy.add(token)
+        try:
+            if not self._stopped.is_set():  # looked at only now: cancel() does the same the other way round
+                failures = write()
+                if failures:
+                    with self._lock:
+                        self._failures += failures
+        finally:
+            self._busy.discard(token)
+
+    def _note(self, each: _Object, count: int) -> None:
+        with self._lock:
+            each.left_count -= count
+            is_last = each.left_count == 0 and each.guarded
+        if is_last and not self._stopped.is_set():
+            self._add(iter([Unit(lambda: self._end(each), 1, 0)]))
+        self._finish_steps(count)

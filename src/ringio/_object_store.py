@@ -1,0 +1,131 @@
+"""One store of objects, asked for byte ranges: obstore's own, or anything else that has ``get_ranges``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+Buffer: TypeAlias = Any  # with the buffer protocol
+
+_OBSTORE: Final = "obstore.store"
+
+
+class Version(NamedTuple):
+    """What tells one state of an object from another.
+
+    Attributes:
+        nbytes: its size.
+        e_tag: as the server gives it; None: it gives none.
+        modified: when it was written; None: not known.
+        version: of a store that keeps several.
+    """
+
+    nbytes: int
+    e_tag: str | None
+    modified: object
+    version: str | None
+
+    def is_same(self, other: Version) -> bool:
+        """Whether both are of the same state: by the ETag where there is one."""
+        if self.nbytes != other.nbytes or self.version != other.version:
+            return False
+        if self.e_tag is not None and other.e_tag is not None:
+            return self.e_tag == other.e_tag
+        return self.modified == other.modified
+
+
+class Answer(NamedTuple):
+    """Bytes of an object.
+
+    Attributes:
+        buffer: the bytes.
+        start: where in the object they begin.
+        version: of the object that they are from.
+    """
+
+    buffer: Buffer
+    start: int
+    version: Version
+
+
+class Store:
+    """A store, and how it is asked.
+
+    Args:
+        store: of obstore, or any object with ``get_ranges(path, *, starts, ends)`` (or ``lengths``), as obspec has it;
+            ``head(path)`` besides lets ranges be counted from the end.
+        retries: how often a request that failed is tried again; 0 where the store does that by itself.
+
+    Attributes:
+        has_versions: each answer says which state of the object it is from.
+
+    Raises:
+        TypeError: no store.
+    """
+
+    __slots__ = ("_get_ranges_takes_ends", "_store", "has_versions", "retries")
+
+    def __init__(self, store: Any, retries: int = 0) -> None:
+        if not callable(getattr(store, "get_ranges", None)):
+            raise TypeError(f"store is a {type(store).__name__}, which has no get_ranges(path, *, starts, ends)")
+        self._store = store
+        self.retries = retries
+        # What obstore's own classes do is known; one that is made from them may do as it likes.
+        self.has_versions = type(store).__module__ == _OBSTORE
+        self._get_ranges_takes_ends = _takes(store.get_ranges, "ends")
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether it says how large an object is."""
+        return callable(getattr(self._store, "head", None))
+
+    def head(self, key: str) -> Version:
+        """The state of an object."""
+        return version_of(self._store.head(key))
+
+    def get(self, key: str, start: int, end: int | None) -> Answer:
+        """The bytes from ``start`` on, up to ``end`` or to the end of the object; fewer where the object ends before.
+
+        Only of a store that ``has_versions``.
+        """
+        wanted = {"offset": start} if end is None else (start, end)
+        result = self._store.get(key, options={"range": wanted})
+        meta = result.meta
+        return Answer(result.bytes(), int(result.range[0]), version_of(meta))
+
+    def get_suffix(self, key: str, nbytes: int) -> Answer:
+        """The last bytes of an object, or all of it; only of a store that ``has_versions``."""
+        result = self._store.get(key, options={"range": {"suffix": nbytes}})
+        meta = result.meta
+        return Answer(result.bytes(), int(result.range[0]), version_of(meta))
+
+    def get_many(self, key: str, starts: Sequence[int], ends: Sequence[int]) -> Sequence[Buffer]:
+        """The bytes of several ranges; none may begin behind the end of the object (obstore panics there)."""
+        if self.has_versions:  # what is near has been merged already
+            buffers = self._store.get_ranges(key, starts=starts, ends=ends, coalesce=0)
+        elif self._get_ranges_takes_ends:
+            buffers = self._store.get_ranges(key, starts=starts, ends=ends)
+        else:
+            lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+            buffers = self._store.get_ranges(key, starts=starts, lengths=lengths)
+        if len(buffers) != len(starts):
+            raise ValueError(f"get_ranges gave {len(buffers)} buffers for {len(starts)} ranges")
+        return buffers  # type: ignore[no-any-return]
+
+
+def version_of(meta: Any) -> Version:
+    """The version that an ``ObjectMeta`` of obspec tells of."""
+
+    def field(name: str) -> Any:
+        return meta.get(name) if isinstance(meta, Mapping) else getattr(meta, name, None)
+
+    return Version(int(field("size")), field("e_tag"), field("last_modified"), field("version"))
+
+
+def _takes(function: Any, name: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(each.name == name or each.kind is each.VAR_KEYWORD for each in parameters)

@@ -1,0 +1,293 @@
+"""Work on objects that is spread over the threads of a pool: started, waited for, stopped; tried again where it fails.
+
+:class:`Lookup` finds out how large objects are.
+"""
+
+from __future__ import annotations
+
+import atexit
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from ._errors import STORE_FAILED, RingioError
+from ._object_pool import Pool, Unit
+from ._object_store import Answer, Store, Version
+from ._store_errors import PAST_THE_END, Problem, sort_out
+from ._stores import Place
+
+T = TypeVar("T")
+
+_FIRST_DELAY_S: Final = 0.1
+_DELAY_MAX_S: Final = 10.0
+# Ctrl-C is promised to stop a batch within 100 ms.
+_GRACE_S: Final = 0.06
+
+
+_SLICE_S: Final = 0.02
+_exiting: list[bool] = []  # has something in it when the process ends: whoever waits must give it up then
+atexit.register(_exiting.append, True)
+
+
+class CutShortError(Exception):
+    """An answer that has fewer bytes than it should have."""
+
+
+class Work(Generic[T]):
+    """Units of work, and when they are all done.
+
+    It is made, given units with ``_add``, started, and is done when as many steps were finished as were announced.
+
+    Attributes:
+        retry_count: how often a request was tried again.
+        watch: called now and then by whoever waits for it; None: nothing is.
+    """
+
+    def __init__(self, pool: Pool, step_count: int) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._units: deque[Iterator[Unit]] = deque()
+        self._left_count = step_count
+        self._finished = threading.Event()
+        self._stopped = threading.Event()
+        self._callbacks: list[Callable[[Work[T]], object]] = []
+        self._busy: set[object] = set()
+        self._error: BaseException | None = None
+        self.retry_count = 0
+        self.watch: Callable[[], object] | None = None
+
+    # ------------------------------------------------------------------------------------------------ of the caller
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._left_count == 0:
+            self._finish()
+        else:
+            self._pool.add(self)
+
+    def add_done_callback(self, callback: Callable[[Work[T]], object]) -> None:
+        """Have ``callback(self)`` called when all is done, or cancelled: by some thread, or here if it is already."""
+        with self._lock:
+            if not self._finished.is_set():
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def done(self) -> bool:
+        """Whether all is done, or was cancelled."""
+        return self._finished.is_set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for it to be done; returns whether it is."""
+        return self._finished.wait(timeout_s)
+
+    def cancel(self) -> None:
+        """Ask for no more, and wait a moment for those who are writing to the target: nobody begins to after this.
+
+        Requests in flight are left to themselves; what they bring is dropped. What is done stays so.
+        """
+        if self._finished.is_set():
+            return
+        self._stopped.set()
+        for _ in range(int(_GRACE_S / 0.001)):
+            if not self._busy:
+                break
+            self._finished.wait(0.001)
+        self._finish()
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._stopped.is_set()
+
+    def result(self) -> T:
+        """What came out of it, when it is done, which is waited for.
+
+        Raises:
+            RingioError: it was cancelled.
+        """
+        raise NotImplementedError
+
+    def _check(self) -> None:
+        while not self._finished.wait(_SLICE_S):
+            if self.watch is not None:
+                self.watch()
+            if _exiting:
+                raise RingioError("the process ends")
+        if self._stopped.is_set():
+            raise RingioError("it was cancelled")
+        if self._error is not None:
+            raise self._error
+
+    # ---------------------------------------------------------------------------------------------------- of threads
+
+    def next_unit(self) -> Unit | None:
+        """The next unit for the pool; None: there is none now."""
+        while self._units and not self._stopped.is_set():
+            unit = next(self._units[0], None)
+            if unit is not None:
+                return unit._replace(run=partial(self._run, unit.run))
+            self._units.popleft()
+        return None
+
+    def _run(self, run: Callable[[], None]) -> None:
+        if self._stopped.is_set():
+            return
+        try:
+            run()
+        except BaseException as error:  # memory has run out, say: nobody must wait for ever for what this was to do
+            self._error = error
+            self._finish()
+
+    def _add(self, units: Iterator[Unit]) -> None:
+        """More units, from a thread of the pool: before this work goes on with those that it has."""
+        self._units.appendleft(units)
+        self._pool.add(self)
+
+    def _finish_steps(self, count: int) -> None:
+        with self._lock:
+            self._left_count -= count
+            is_last = self._left_count == 0
+        if is_last and not self._stopped.is_set():
+            self._finish()
+
+    def _finish(self) -> None:
+        with self._lock:
+            if self._finished.is_set():
+                return
+            self._finished.set()
+            self._units.clear()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def _try(self, store: Store, ask: Callable[[], object]) -> Problem | None:
+        """Ask a store until it answers; returns what is wrong where it does not."""
+        attempt = 0
+        while True:
+            try:
+                ask()
+                return None
+            except CutShortError as error:
+                problem = Problem(STORE_FAILED, str(error), may_pass=True)
+            except BaseException as error:  # also the panics of obstore, which are no Exception
+                problem = sort_out(error)
+            attempt += 1
+            if not problem.may_pass or attempt > store.retries or self._stopped.is_set():
+                break
+            with self._lock:
+                self.retry_count += 1
+            if self._stopped.wait(delay_s(attempt)):
+                break
+        return problem if attempt == 1 else problem._replace(text=f"{problem.text}, in {attempt} tries")
+
+
+def delay_s(attempt: int) -> float:
+    """How long to wait before the try behind this one: twice as long each time, and not all at the same time.
+
+    >>> 0.05 <= delay_s(1) <= 0.1 and 0.4 <= delay_s(4) <= 0.8
+    True
+    """
+    return min(_DELAY_MAX_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+
+
+class Found(NamedTuple):
+    """What a lookup found out about an object.
+
+    Attributes:
+        version: its state; None: see ``problem``.
+        problem: why it is not known.
+        tail: its last bytes, where these came along.
+    """
+
+    version: Version | None
+    problem: Problem | None
+    tail: Answer | None = None
+
+
+class Lookup(Work[list[Found]]):
+    """Sizes of objects.
+
+    Args:
+        pool: whose threads ask.
+        places: of the objects.
+        suffixes: for each how many bytes from its end are wanted, and nothing else of it; 0: none, or more than that.
+    """
+
+    def __init__(self, pool: Pool, places: Sequence[Place | Problem], suffixes: Sequence[int]) -> None:
+        super().__init__(pool, len(places))
+        self._places = places
+        self._suffixes = suffixes
+        self._found: list[Found] = [Found(None, None)] * len(places)
+        self._units.append(self._all())
+
+    def result(self) -> list[Found]:
+        """What was found, for each place."""
+        self._check()
+        return self._found
+
+    def _all(self) -> Iterator[Unit]:
+        for i in range(len(self._places)):
+            yield Unit(lambda i=i: self._look_up(i), 1, self._suffixes[i])  # type: ignore[misc]
+
+    def _look_up(self, i: int) -> None:
+        place = self._places[i]
+        if isinstance(place, Problem):
+            self._found[i] = Found(None, place)
+        else:
+            found = None
+            if self._suffixes[i] and place.store.has_versions:
+                found = self._ask_for_suffix(place, self._suffixes[i])
+            self._found[i] = found or self._ask_for_head(place)
+        self._finish_steps(1)
+
+    def _ask_for_suffix(self, place: Place, nbytes: int) -> Found | None:
+        answers: list[Answer] = []
+
+        def ask() -> None:
+            answer = place.store.get_suffix(place.key, nbytes)
+            check_nbytes(answer.buffer, min(nbytes, answer.version.nbytes))
+            answers.append(answer)
+
+        problem = self._try(place.store, ask)
+        if problem is None:
+            return Found(answers[0].version, None, answers[0])
+        # What has no suffixes (Azure), or no bytes, is asked for its size instead.
+        return Found(None, problem) if problem.is_final else None
+
+    def _ask_for_head(self, place: Place) -> Found:
+        return ask_for_head(self._try, place)
+
+
+def ask_for_head(attempt: Callable[[Store, Callable[[], object]], Problem | None], place: Place) -> Found:
+    """The size of an object.
+
+    Args:
+        attempt: asks, and again where that fails.
+        place: of the object.
+    """
+    if not place.store.is_sized:
+        return Found(None, sort_out(TypeError("the store has no head(path), so the size of the object is not known")))
+    versions: list[Version] = []
+    problem = attempt(place.store, lambda: versions.append(place.store.head(place.key)))
+    if problem is not None and not problem.is_final and not problem.may_pass and place.store.has_versions:
+        # Servers that know no HEAD, and addresses that are signed for GET alone.
+        again = attempt(place.store, lambda: versions.append(place.store.get(place.key, 0, 1).version))
+        if again is None:
+            problem = None
+        elif again.status == PAST_THE_END:
+            return Found(Version(0, None, None, None), None)
+    return Found(versions[0] if versions else None, problem)
+
+
+def check_nbytes(buffer: object, nbytes: int, *, may_be_short: bool = False) -> None:
+    """Whether an answer is as long as it should be.
+
+    Raises:
+        CutShortError: it is not.
+    """
+    with memoryview(buffer) as view:  # type: ignore[arg-type]
+        if view.nbytes > nbytes or (view.nbytes < nbytes and not may_be_short):
+            raise CutShortError(f"the answer has {view.nbytes} bytes, {nbytes} were due")

@@ -1,0 +1,243 @@
+"""The objects of a reader: where they are, how large, and their part of a plan."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _limits
+from ._errors import STORE_FAILED, BackendError, RingioError
+from ._failures import TaskFailure
+from ._handle import Handle
+from ._object_fetch import Fetch
+from ._object_place import LocalPart, Placer, split
+from ._object_pool import Pool
+from ._object_work import Found, Lookup, Work
+from ._plan import BoundPlan
+from ._progress import Progress, Watcher, check_progress
+from ._store_errors import Problem, sort_out
+from ._store_options import REQUESTS_IN_FLIGHT, check, is_below
+from ._stores import Place, Stores
+
+_OBSTORE: Final = "obstore.store"
+_MEMORY_SHARE: Final = 2  # of the reader's limit: answers on their way
+# Last bytes that a lookup brings along: of all objects together this share of the limit.
+_TAILS_SHARE: Final = 4
+_TAIL_NBYTES_MAX: Final = 1 << 20
+
+
+class Objects:
+    """Reads objects for a reader.
+
+    Args:
+        handle: of the reader.
+        options: ``store_options``, checked.
+        memory_limit_bytes: of the reader.
+
+    Attributes:
+        retry_count: how often a request was tried again.
+    """
+
+    def __init__(self, handle: Handle, options: Mapping[str, Any], memory_limit_bytes: int) -> None:
+        in_flight = options.get("requests_in_flight") or min(REQUESTS_IN_FLIGHT, 2 * _limits.open_files())
+        self._handle = handle
+        options = check(options)
+        self._stores = Stores(options)
+        self._memory_limit_bytes = memory_limit_bytes
+        self._pool = Pool(in_flight, memory_limit_bytes // _MEMORY_SHARE)
+        self.retry_count = 0
+        _all.add(self)
+
+    @property
+    def peak_in_flight(self) -> int:
+        """Most requests that were in flight at one time."""
+        return self._pool.peak_in_flight
+
+    def find(self, paths: Sequence[str], given: object) -> list[Place | Problem]:
+        """Where objects are; see :meth:`Stores.find`."""
+        return [self._find(path, given) for path in paths]
+
+    def _find(self, path: str, given: object) -> Place | Problem:
+        try:
+            return self._stores.find(path, given)
+        except ImportError as error:
+            raise BackendError(f"{path}: obstore, which reads objects, cannot be imported: {error}") from error
+        except (RingioError, TypeError, ValueError) as error:
+            return Problem(STORE_FAILED, str(error), error=error)
+        except Exception as error:
+            if type(error).__name__ == "UnknownConfigurationKeyError":
+                error = ValueError(f"{path}: store_options: {error}".split("\n")[0])
+                return Problem(STORE_FAILED, str(error), error=error)
+            return sort_out(error)._replace(may_pass=False)
+
+    def look_up(self, places: Sequence[Place | Problem], suffixes: Sequence[int]) -> list[Found]:
+        """Sizes of objects; see :class:`Lookup`."""
+        suffixes = [nbytes if nbytes <= _TAIL_NBYTES_MAX else 0 for nbytes in suffixes]
+        if sum(suffixes) > self._memory_limit_bytes // _TAILS_SHARE:
+            suffixes = [0] * len(suffixes)
+        lookup = Lookup(self._pool, places, suffixes)
+        self._start(lookup)
+        try:
+            return lookup.result()
+        finally:
+            lookup.cancel()
+
+    def start(
+        self,
+        bound: BoundPlan,
+        chosen: NDArray[np.int64],
+        places: Mapping[int, Place | Problem],
+        found: Mapping[int, Found],
+    ) -> Fetch:
+        """Begin to read the part of a plan that is objects.
+
+        Args:
+            bound: the plan and its targets.
+            chosen: its requests of objects.
+            places: of the files that they name.
+            found: what is known of these.
+
+        Returns:
+            It has ``add_done_callback``, ``cancel`` and ``result``.
+        """
+        fetch = Fetch(self._pool, Placer(self._handle, bound), bound.plan.requests, chosen, places, found)
+        self._start(fetch)
+        return fetch
+
+    def _start(self, work: Work[Any]) -> None:
+        # Whoever closes the reader waits for it.
+        work.add_done_callback(self._end)
+        try:
+            self._handle.use(work)
+            work.start()
+        except BaseException:
+            work.cancel()
+            raise
+
+    def _end(self, work: Work[Any]) -> None:
+        self.retry_count += work.retry_count
+        self._handle.users.discard(work)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.close()
+        self._pool.wait(_CLOSE_WAIT_S)
+
+    def close_unused(self) -> None:
+        """The same without waiting for anything: the garbage collector calls this, wherever it happens to run."""
+        self._pool.close_unused()
+
+    def files(self, paths: Sequence[str], mask: NDArray[np.bool_] | None, given: object) -> ObjectFiles | None:
+        """Which files are in stores.
+
+        Args:
+            paths: of all files.
+            mask: bool[paths], which are named by URLs; None: none.
+            given: ``store=`` of the caller.
+
+        Returns:
+            None: none of them is.
+        """
+        if given is not None:
+            if not isinstance(given, Mapping) and not callable(getattr(given, "resolve", None)):
+                mask = np.ones(len(paths), bool)
+            elif isinstance(given, Mapping):
+                known = [any(is_below(path, beginning) for beginning in given) for path in paths]
+                mask = np.array(known, bool) if mask is None else mask | np.array(known, bool)
+        return None if mask is None or not mask.any() else ObjectFiles(self, paths, mask, given)
+
+    def forget(self) -> None:
+        """For a child after fork()."""
+        self._stores.forget()
+
+
+class ObjectFiles:
+    """The files of one plan or batch that are in stores.
+
+    Args:
+        objects: of the reader.
+        paths: of all files.
+        mask: bool[paths], which of them.
+        given: ``store=`` of the caller.
+    """
+
+    def __init__(self, objects: Objects, paths: Sequence[str], mask: NDArray[np.bool_], given: object) -> None:
+        self.mask = mask
+        self._objects = objects
+        self._paths = paths
+        self._given = given
+        self._places: dict[int, Place | Problem] = {}
+        self._found: dict[int, Found] = {}
+        self._local: LocalPart | None = None
+
+    def look_up(self, files: Sequence[int], suffixes: Sequence[int]) -> list[Found]:
+        """Sizes of some files; they are kept, and checked against when the files are read."""
+        self._find(files)
+        found = self._objects.look_up([self._places[file] for file in files], suffixes)
+        self._found |= zip(files, found, strict=True)
+        return found
+
+    @property
+    def is_light(self) -> bool:
+        """Whether :meth:`begin` takes no time to speak of."""
+        return _OBSTORE in sys.modules
+
+    def begin(self, bound: BoundPlan, progress: Progress) -> tuple[BoundPlan | None, Fetch]:
+        """Begin to read the part of a plan that is objects.
+
+        Args:
+            bound: the plan and its targets.
+            progress: whom to tell.
+
+        Returns:
+            The rest of the plan, to be executed by the core, if there is any; and what has begun.
+        """
+        self._local, chosen = split(bound, self.mask)
+        wanted = np.zeros(len(self._paths), bool)
+        wanted[bound.plan.requests["file"][chosen]] = True
+        self._find(np.flatnonzero(wanted).tolist())
+        fetch = self._objects.start(bound, chosen, self._places, self._found)
+        if (reported := check_progress(progress)) is not False:
+            fetch.report(Watcher(reported, bound.plan.request_nbytes()), len(bound.plan.requests) - len(chosen))
+        if self._local is None:
+            return None, fetch
+        return BoundPlan(bound.plan, self._local.struct, self._local.keep, is_part=True), fetch
+
+    def join(self, failures: list[TaskFailure], others: list[TaskFailure]) -> list[TaskFailure]:
+        """The failures of a plan from those of its local files and of its objects."""
+        if (local := self._local) is not None:
+            failures = [failure._replace(request=int(local.numbers[failure.request])) for failure in failures]
+        return sorted(failures + others, key=lambda failure: failure.task)
+
+    def part(self, used: NDArray[np.int64] | None) -> ObjectFiles | None:
+        """Those of some of the paths, by their numbers; None: of all."""
+        if used is None:
+            return self
+        numbers = {int(file): i for i, file in enumerate(used)}
+        part = ObjectFiles(self._objects, [self._paths[file] for file in used], self.mask[used], self._given)
+        part._places = {numbers[file]: place for file, place in self._places.items() if file in numbers}
+        part._found = {numbers[file]: found for file, found in self._found.items() if file in numbers}
+        return part if part.mask.any() else None
+
+    def _find(self, files: Sequence[int]) -> None:
+        new = [file for file in files if file not in self._places]
+        places = self._objects.find([self._paths[file] for file in new], self._given)
+        self._places |= zip(new, places, strict=True)
+
+
+_CLOSE_WAIT_S: Final = 0.2  # threads that wait for work end at once, those that wait for an answer when it is there
+_all: weakref.WeakSet[Objects] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for objects in tuple(_all):
+        objects.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
