@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from ._paths import local_path
+from ._paths import object_path
 
 Kind: TypeAlias = Literal["file", "directory", "other"]
 
@@ -61,7 +61,7 @@ def normalise(location: str | os.PathLike[str]) -> str:
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1].lower() != "file":
         return text if text.endswith("://") else text.rstrip("/")
-    return os.path.abspath(local_path(text))  # noqa: PTH100  # resolve() would follow links
+    return os.path.abspath(object_path(text))  # noqa: PTH100  # resolve() would follow links
 
 
 def join(folder: str, path: str) -> str:

@@ -76,6 +76,11 @@ class Store:
         self._get_ranges_takes_ends = _takes(store.get_ranges, "ends")
 
     @property
+    def raw(self) -> Any:
+        """The store as it was given."""
+        return self._store
+
+    @property
     def is_sized(self) -> bool:
         """Whether it says how large an object is."""
         return callable(getattr(self._store, "head", None))

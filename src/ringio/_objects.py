@@ -63,6 +63,14 @@ class Objects:
         """Where objects are; see :meth:`Stores.find`."""
         return [self._find(path, given) for path in paths]
 
+    def store_of(self, url: str) -> Any:
+        """Obstore's store that the object at a URL is in, for whoever wants to list it.
+
+        Raises:
+            BackendError, ValueError: see :meth:`Stores.find`.
+        """
+        return self._stores.find(url).store.raw
+
     def _find(self, path: str, given: object) -> Place | Problem:
         try:
             return self._stores.find(path, given)

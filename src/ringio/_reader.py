@@ -309,6 +309,10 @@ class Reader(AsyncReads, StreamReads):
             self._handle.users.discard(user)
         return self._objects.add_to(Statistics(*[getattr(record, name) for name in Statistics._fields]))
 
+    def store_of(self, url: str) -> Any:
+        """Obstore's store that the object at a URL is in, with this reader's ``store_options``."""
+        return self._objects.get().store_of(url)
+
     def close(self) -> None:
         """Wait for batches of other threads, stop the workers, close the files. Closing twice is fine."""
         self._handle.close()

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import errno
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from ._entries import Entry, is_quoted, join, relative
+from ._errors import STORE_FAILED, RingioError, StoreError
 from ._reader import Reader
-
-# The names that obspec gives to errors of stores.
-_SYSTEM_ERRORS: Final[dict[str, type[OSError]]] = {
-    "NotFoundError": FileNotFoundError,
-    "FileNotFoundError": FileNotFoundError,
-    "PermissionDeniedError": PermissionError,
-    "UnauthenticatedError": PermissionError,
-}
-_NUMBERS: Final[dict[type[OSError] | None, int]] = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
+from ._store_errors import sort_out
 
 
 def look_up(url: str, reader: Reader) -> Entry:
@@ -73,11 +65,8 @@ def _entry(root: str, meta: Any) -> Entry:
     return Entry(name, "file", meta["size"], meta["last_modified"], meta["e_tag"], meta.get("version"))
 
 
-@functools.lru_cache(maxsize=64)
-def _store_of(root: str, _reader: Reader) -> Any:
-    from obstore.store import from_url
-
-    return from_url(root, client_options={"allow_http": True}) if root.startswith("http:") else from_url(root)
+def _store_of(root: str, reader: Reader) -> Any:
+    return reader.store_of(join(root, "x"))  # any key: an origin has one store
 
 
 @contextmanager
@@ -92,12 +81,9 @@ def _system_errors(url: str) -> Iterator[None]:
 
 
 def _as_system_error(error: Exception, url: str) -> Exception:
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, RingioError | ValueError) or (isinstance(error, OSError) and error.filename is not None):
         return error
-    kind = next(
-        (_SYSTEM_ERRORS[each.__name__] for each in type(error).__mro__ if each.__name__ in _SYSTEM_ERRORS), None
-    )
-    if kind is None and not type(error).__module__.startswith("obstore"):
-        return error
-    number = _NUMBERS.get(kind, errno.EIO)
-    return (kind or OSError)(number, str(error).partition("\n")[0], url)
+    problem = sort_out(error)
+    if problem.status == STORE_FAILED:
+        return StoreError(errno.EIO, problem.text, url)
+    return OSError(problem.status, problem.text, url)  # Python picks FileNotFoundError and its like by the number
