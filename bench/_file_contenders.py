@@ -120,7 +120,7 @@ def obstore(task: FilesTask) -> ReadFiles:
 
 
 def fsspec(task: FilesTask) -> ReadFiles:
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     filesystem: Any = fsspec.filesystem("file")
     paths = list(task.paths)

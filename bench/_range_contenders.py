@@ -154,7 +154,7 @@ def obstore(task: RangeTask) -> ReadRanges:
 
 
 def fsspec(task: RangeTask) -> ReadRanges:
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     filesystem: Any = fsspec.filesystem("file")
     starts = task.offsets.tolist()

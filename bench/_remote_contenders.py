@@ -203,7 +203,7 @@ def obstore_async(task: RemoteTask) -> ReadRanges:
 
 
 def fsspec_http(task: RemoteTask) -> ReadRanges:
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     async def get_client(**kwargs: Any) -> Any:
         import aiohttp  # type: ignore[import-not-found, unused-ignore]

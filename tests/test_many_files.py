@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ringio
 from ringio import Ranges, planning
-from ringio._paths import encode_paths, local_path, local_paths, path_order
+from ringio._paths import encode_paths, object_path, object_paths, path_order
 from ringio.testing import faulty_reader
 
 COUNT = 700  # more than a reader keeps open
@@ -58,7 +58,7 @@ class TestOrder:
             except Exception as error:
                 return type(error), str(error)
 
-        assert outcome(lambda: local_paths(paths)) == outcome(lambda: tuple(map(local_path, paths)))
+        assert outcome(lambda: object_paths(paths)) == outcome(lambda: tuple(map(object_path, paths)))
 
 
 class TestStat:
