@@ -330,13 +330,16 @@ class TestProcesses:
 
 class TestLibraries:
     def test_pandas(self, tmp_path):
-        pandas = pytest.importorskip("pandas")
+        import pandas
+
         frame = pandas.DataFrame({"a": range(1000), "b": [f"x{i}" for i in range(1000)]})
         frame.to_csv(tmp_path / "t.csv", index=False)
         assert pandas.read_csv(f"ringio://{tmp_path}/t.csv").equals(pandas.read_csv(tmp_path / "t.csv"))
 
     def test_pyarrow(self, fs, tmp_path):
-        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        import pyarrow
+        from pyarrow import parquet
+
         table = pyarrow.table({"a": np.arange(10_000), "b": np.arange(10_000) / 7})
         parquet.write_table(table, tmp_path / "t.parquet", row_group_size=1000)
         assert parquet.read_table(f"{tmp_path}/t.parquet", filesystem=fs, columns=["b"]).equals(table.select(["b"]))
@@ -344,7 +347,8 @@ class TestLibraries:
             assert parquet.ParquetFile(file).read_row_group(3).equals(table.slice(3000, 1000))
 
     def test_h5py(self, fs, tmp_path):
-        h5py = pytest.importorskip("h5py")
+        import h5py
+
         data = np.random.default_rng(2).integers(0, 999, (100, 200))
         with h5py.File(tmp_path / "t.h5", "w") as file:
             file.create_dataset("x", data=data, chunks=(10, 50), compression="gzip")
@@ -353,7 +357,8 @@ class TestLibraries:
 
     def test_references(self, tmp_path):
         """kerchunk's: a map from keys to bytes of files, as fsspec's own "reference" file system reads it."""
-        zarr = pytest.importorskip("zarr")
+        import zarr
+
         data = np.arange(60, dtype="<i4").reshape(6, 10)
         (tmp_path / "all.bin").write_bytes(b"header" + data.tobytes())
         zarray = (
@@ -376,7 +381,8 @@ class TestLibraries:
         assert np.array_equal(array[1:5, 3:], data[1:5, 3:])
 
     def test_zarr(self, tmp_path):
-        zarr = pytest.importorskip("zarr")
+        import zarr
+
         data = np.random.default_rng(3).integers(0, 999, (64, 64)).astype("<i2")
         for name, shards in (("plain", None), ("sharded", (32, 32))):
             array = zarr.create_array(tmp_path / name, shape=(64, 64), dtype="<i2", chunks=(8, 8), shards=shards)

@@ -238,7 +238,7 @@ def test_skips(monkeypatch, request):
     command = [sys.executable, "-m", "pytest", "-p", "servers.fixtures", "-rs", "--basetemp", str(tmp_path / "base")]
     result = subprocess.run(
         [*command, "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "RINGIO_TEST_SERVERS": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -376,7 +376,8 @@ class TestEnds:
         asyncio.run(main())
 
     def test_uvloop(self, reader, file):
-        uvloop = pytest.importorskip("uvloop")
+        import uvloop
+
         ranges = columns(file[0], 5000, 3000)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             assert dict(runner.run(collect(reader.iter_ranges_async(ranges)))) == right(ranges, file[1])
