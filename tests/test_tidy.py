@@ -51,8 +51,9 @@ RINGIO_FLOORS = [
 RINGIO_ZARR_FLOORS = [
     ["_cache", "_grid", "_result", "_selection"],
     ["_errors"],
-    ["_document", "_fill"],
+    ["_document"],
     ["_codecs", "_dtypes", "_keys"],
+    ["_fill"],
     ["_metadata", "_store"],
     ["_chain", "_node"],
     ["_sharding"],

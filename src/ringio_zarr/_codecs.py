@@ -162,8 +162,9 @@ def parse_v2_codecs(
     codecs: list[Codec] = []
     if order == "F" and dim_count > 1:
         codecs.append(_transpose(tuple(reversed(range(dim_count)))))
-    endian = "big" if dtype.str[0] == ">" else "little"
-    codecs.append({"name": "bytes", "configuration": {"endian": endian}})
+    if dtype.names is None:  # each field of a struct has its own byte order, in which it is stored and stays
+        endian = "big" if dtype.str[0] == ">" else "little"
+        codecs.append({"name": "bytes", "configuration": {"endian": endian}})
     place = Place(path, "filters")
     if filters is not None and not isinstance(filters, list | tuple):
         raise place.error(f"expected null or a list of filters, got {excerpt(filters)}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ._dtypes import is_ml_dtype
 from ._errors import Place, excerpt
+
+Cell: TypeAlias = np.ndarray[Any, Any]  # one item, as an array of shape (1,)
 
 
 class Fill(NamedTuple):
@@ -40,18 +44,32 @@ def parse_fill(value: object, dtype: np.dtype[Any], place: Place, *, zarr_format
     '0100c07f'
     """
     cell = np.zeros((1,), dtype)
-    zero = zarr_format == 2 and not isinstance(value, bool) and isinstance(value, int) and value == 0
     if value is None and zarr_format == 2:
-        if dtype.kind in "Mm":
-            cell[0] = np.array("NaT", dtype)
+        _set_default(cell)
         return Fill(None, cell.tobytes())
+    _set(cell, value, place, zarr_format)
+    return Fill(cell[0], cell.tobytes())
+
+
+def _set_default(cell: Cell) -> None:
+    """What zarr-python calls the default of a data type: zeros, and NaT for times that are not in a struct."""
+    if cell.dtype.kind in "Mm":
+        cell[0] = np.array("NaT", cell.dtype)
+
+
+def _set(cell: Cell, value: object, place: Place, zarr_format: int) -> None:
+    dtype = cell.dtype
+    if is_ml_dtype(dtype):
+        _set_ml(cell, value, place, zarr_format)
+        return
+    zero = zarr_format == 2 and not isinstance(value, bool) and isinstance(value, int) and value == 0
     match dtype.kind:
         case "b":
             cell[0] = _parse_bool(value, place)
         case "i" | "u":
-            cell[0] = _parse_int(value, dtype, place)
+            cell[0] = _parse_int(value, np.iinfo(dtype), place)
         case "M" | "m":
-            moment = "NaT" if value == "NaT" else _parse_int(value, np.dtype("i8"), place)
+            moment = "NaT" if value == "NaT" else _parse_int(value, np.iinfo("i8"), place)
             cell.view(dtype.str[0] + "i8")[0] = np.iinfo("i8").min if moment == "NaT" else moment
         case "f":
             _set_float(cell, value, place, zarr_format)
@@ -62,10 +80,35 @@ def parse_fill(value: object, dtype: np.dtype[Any], place: Place, *, zarr_format
             if not isinstance(value, str):
                 raise place.error(f"expected a string, got {excerpt(value)}")
             cell[0] = value
+        case "V" if dtype.names is not None and isinstance(value, Mapping):
+            _set_fields(cell, value, place, zarr_format)
         case "S" | "V" if not zero:
             raw = _parse_bytes(value, dtype, place)
             cell.view("u1")[: len(raw)] = np.frombuffer(raw, "u1")
-    return Fill(cell[0], cell.tobytes())
+
+
+def _set_fields(cell: Cell, members: Mapping[str, object], place: Place, zarr_format: int) -> None:
+    """A struct as an object. Fields that it lacks get their default, and what is no field is passed over."""
+    for name in cell.dtype.names or ():
+        item = np.zeros((1,), cell.dtype[name])
+        if item.ndim > 1:
+            raise place.at(name).unsupported("a field with a shape has its fill value in base64, with all of the item")
+        if name in members:
+            _set(item, members[name], place.at(name), zarr_format)
+        else:
+            _set_default(item)
+        cell[name] = item
+
+
+def _set_ml(cell: Cell, value: object, place: Place, zarr_format: int) -> None:
+    name = cell.dtype.name
+    if "int" not in name:
+        _set_float(cell, value, place, zarr_format)
+        return
+    from ml_dtypes import iinfo
+
+    info: Any = iinfo  # untyped in some versions of ml_dtypes, not in others
+    cell[0] = _parse_int(value, info(cell.dtype), place)
 
 
 def _parse_bool(value: object, place: Place) -> bool:
@@ -74,8 +117,8 @@ def _parse_bool(value: object, place: Place) -> bool:
     raise place.error(f"expected true or false, got {excerpt(value)}")
 
 
-def _parse_int(value: object, dtype: np.dtype[Any], place: Place) -> int:
-    """Whole numbers also come as 1.0 and as "1"."""
+def _parse_int(value: object, info: Any, place: Place) -> int:
+    """Whole numbers also come as 1.0 and as "1"; ``info`` is what ``np.iinfo`` gives."""
     number: int | None = None
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         number = int(value)
@@ -86,13 +129,12 @@ def _parse_int(value: object, dtype: np.dtype[Any], place: Place) -> int:
             number = None
     if number is None:
         raise place.error(f"expected an integer, got {excerpt(value)}")
-    info = np.iinfo(dtype)
     if not info.min <= number <= info.max:
-        raise place.error(f"{excerpt(number)} is out of range for data type {dtype.name}")
+        raise place.error(f"{excerpt(number)} is out of range for data type {info.dtype}")
     return number
 
 
-def _set_float(cell: np.ndarray[Any, Any], value: object, place: Place, zarr_format: int) -> None:
+def _set_float(cell: Cell, value: object, place: Place, zarr_format: int) -> None:
     """A number, "NaN", "Infinity", "-Infinity", a numeric string, or in v3 the bits of one item, "0x7fc00001"."""
     dtype = cell.dtype
     if isinstance(value, str) and value.startswith("0x") and zarr_format == 3:
@@ -113,7 +155,7 @@ def _set_float(cell: np.ndarray[Any, Any], value: object, place: Place, zarr_for
         cell[0] = number
 
 
-def _set_complex(parts: np.ndarray[Any, Any], value: object, place: Place, zarr_format: int) -> None:
+def _set_complex(parts: Cell, value: object, place: Place, zarr_format: int) -> None:
     if isinstance(value, list | tuple) and len(value) == 2:
         for i in range(2):
             _set_float(parts[i : i + 1], value[i], place.at(i), zarr_format)
@@ -139,6 +181,8 @@ def _parse_bytes(value: object, dtype: np.dtype[Any], place: Place) -> bytes:
         raise place.error(f"{excerpt(value)} is not base64: {error}") from error
     if dtype.kind == "S":
         return raw[: dtype.itemsize]  # as zarr-python does
+    if dtype.names is not None and len(raw) != dtype.itemsize:
+        raise place.error(f"{len(raw)} bytes for a struct of {dtype.itemsize}")
     if len(raw) > dtype.itemsize:
         raise place.error(f"{len(raw)} bytes for an item of {dtype.itemsize}")
     return raw
