@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,15 @@ from ._chain import build_pipeline
 from ._grid import grid_shape
 from ._metadata import ArrayMetadata
 from ._node import Node, Options
-from ._planner import Planner, Progress
+from ._planner import Boxes, Planner, Progress
 from ._result import check_out
 from ._selection import Box, few_crops, normalise_basic, normalise_crop_shape, normalise_crops
 from ._single import FEW_CHUNKS
 from ._store import LocalStore
+
+if TYPE_CHECKING:
+    from ._explain import Explanation
+    from ._info import ArrayInfo
 
 _INT: Final = {int}
 _SMALL_NBYTES: Final = 1 << 20  # below this ringio.empty() is numpy's, with more to look at before
@@ -239,6 +243,62 @@ class Array(Node):
             boxes = self._planner.crops(rows, crop_shape, result)
             self._planner.read(boxes, result, reader, progress)
         return result if out is None else out
+
+    def explain(self, selection: Any = ...) -> Explanation:
+        """What reading a selection would do: chunks, bytes, requests, codecs, backend. No chunk is read for it.
+
+        Indexes of shards that are not known are read, and kept as usual. What is said is true of ``read_many``; of
+        ``a[selection]`` too, but that reads up to eight small chunks in the page cache one by one.
+
+        Args:
+            selection: what would stand between the brackets.
+
+        Raises:
+            IndexError: as ``a[selection]``.
+
+        Example:
+            >>> print(a.explain((0, slice(100, 228))))  # doctest: +SKIP
+            Array         : /data/temperature.zarr
+            Result        : (128, 1440), 720.0 KiB (737,280 bytes)
+            Chunks        : 1, 0 missing
+            ...
+        """
+        box = normalise_basic(selection, self._shape, self._location)
+        boxes = self._planner.boxes([box], [np.broadcast_to(np.zeros((), self.dtype), box.shape)])
+        return self._explain(boxes, box.shape)
+
+    def explain_crops(self, starts: npt.ArrayLike, shape: Sequence[int]) -> Explanation:
+        """The same for :meth:`read_crops`, whose arguments these are."""
+        crop_shape = normalise_crop_shape(shape, len(self._shape))
+        rows = normalise_crops(starts, crop_shape, self._shape, self._location)
+        target = np.broadcast_to(np.zeros((), self.dtype), (len(rows), *crop_shape))
+        return self._explain(self._planner.crops(rows, crop_shape, target), target.shape)
+
+    def _explain(self, boxes: Boxes, shape: tuple[int, ...]) -> Explanation:
+        from ._explain import explain  # late, as the next ones: most programs never ask
+
+        reader = self._options.get_reader()
+        return explain(
+            boxes, shape, metadata=self._metadata, location=self._location, planner=self._planner, reader=reader
+        )
+
+    @property
+    def info(self) -> ArrayInfo:
+        """What the metadata says, as zarr-python shows it."""
+        from ._info import array_info
+
+        return array_info(self._metadata, type(self._store).__name__, self.nbytes)
+
+    def info_complete(self) -> ArrayInfo:
+        """The same, with the number of chunks (shards, where there are shards) that are stored, and their bytes."""
+        from ._stored import KeyParser, stored_files
+
+        parser = KeyParser(self._metadata.chunk_keys, grid_shape(self._shape, self._metadata.chunk_shape))
+        files = list(stored_files(self._location, parser))
+        return self.info._replace(
+            count_bytes_stored=sum(file.nbytes for file in files),
+            count_chunks_initialized=sum(file.coordinates is not None for file in files),
+        )
 
     def __iter__(self) -> Iterator[Any]:
         for index in range(len(self)):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from ._array import Array
 from ._errors import UnsupportedError
 from ._metadata import ArrayMetadata, GroupMetadata
 from ._node import Node, Options, documents, join, load_metadata
 from ._store import LocalStore, normalise_path
+
+if TYPE_CHECKING:
+    from ._info import GroupInfo
 
 
 class Group(Node):
@@ -131,6 +134,19 @@ class Group(Node):
             level: how deep; None for all.
         """
         return Tree("\n".join([self.name, *_tree_lines(self, level, "")]))
+
+    @property
+    def info(self) -> GroupInfo:
+        """What the metadata says, as zarr-python shows it."""
+        from ._info import GroupInfo
+
+        return GroupInfo(self._path, self._zarr_format, type(self._store).__name__)
+
+    def info_complete(self) -> GroupInfo:
+        """The same, with the number of arrays and groups below, at any depth."""
+        members = self.members(max_depth=None)
+        arrays = sum(isinstance(member, Array) for _, member in members)
+        return self.info._replace(count_members=len(members), count_arrays=arrays, count_groups=len(members) - arrays)
 
     def __repr__(self) -> str:
         return f"<ringio_zarr.Group {self.location!r}>"

@@ -202,6 +202,10 @@ class Planner:
         if len(found.chunk_ids):
             self._read(found, boxes.layouts, targets, reader, progress)
 
+    def chunk_ids(self, boxes: Boxes) -> npt.NDArray[np.uint64]:
+        """The ids of the innermost chunks that boxes touch, ascending."""
+        return self._numbers.grid.intersect(*boxes).chunk_ids
+
     def _read(
         self,
         found: planning.Intersection,

@@ -1,0 +1,274 @@
+"""What a read would do, found out without doing it: ``array.explain()``."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringio import Plan, Reader, planning
+
+from ._chain import build_pipeline
+from ._metadata import ArrayMetadata
+from ._planner import Boxes, Planner
+
+_ENOENT: Final = -errno.ENOENT
+
+
+class Explanation(NamedTuple):
+    """What a read would do. What has a name in ``ringio.Statistics`` has the same meaning and the same value here.
+
+    Attributes:
+        location: of the array.
+        selections: how many boxes there are: 1, or one for each crop.
+        shape: of the result.
+        nbytes: of the result.
+        chunks: chunks of the outer grid that are touched: shards, where there are shards.
+        inner_chunks: chunks inside the shards that are touched; None where there are no shards.
+        missing: how many of the innermost chunks are not stored, and are fill value.
+        bad: how many of them cannot be found, because their shard or its index cannot be read.
+        errors: why.
+        bytes_asked: encoded bytes of all chunks that are stored.
+        bytes_read: bytes that the requests fetch, gaps between chunks included.
+        bytes_decoded: what the chunks decode to.
+        requests: reads, once near ones are merged.
+        coalesced_requests: how many of them serve more than one chunk.
+        files: how many files, or objects, are there to be read.
+        shard_indexes_read: how many indexes of shards were not known, and have been read to find the chunks. Now they
+            are known, as far as there is room in the cache.
+        decoder: the codecs of a chunk, in the order in which they are undone.
+        backend: that reads.
+        backend_reason: why that one.
+        workers: threads that read and decode.
+        plan: what ``Reader.execute`` would do; None where there is nothing to be done.
+    """
+
+    location: str
+    selections: int
+    shape: tuple[int, ...]
+    nbytes: int
+    chunks: int
+    inner_chunks: int | None
+    missing: int
+    bad: int
+    errors: tuple[Exception, ...]
+    bytes_asked: int
+    bytes_read: int
+    bytes_decoded: int
+    requests: int
+    coalesced_requests: int
+    files: int
+    shard_indexes_read: int
+    decoder: tuple[str, ...]
+    backend: str
+    backend_reason: str
+    workers: int
+    plan: Plan | None
+
+    def paths(self) -> list[str]:
+        """The files that are asked for: where each chunk is a file, those of missing chunks too."""
+        if self.plan is None:
+            return []
+        paths = self.plan.paths()
+        read = np.unique(self.plan.requests["file"])
+        return [paths[file] for file in read.tolist() if file < len(paths)]
+
+    def __repr__(self) -> str:
+        boxes = "" if self.selections == 1 else f", {self.selections:,} boxes"
+        chunks = f"{self.chunks:,}"
+        if self.inner_chunks is not None:
+            chunks = f"{self.inner_chunks:,} inner chunks in {_count(self.chunks, 'shard')}"
+        rows = [
+            ("Array", self.location),
+            ("Result", f"{self.shape}, {_size(self.nbytes)}{boxes}"),
+            ("Chunks", f"{chunks}, {self.missing:,} missing" + (f", {self.bad:,} damaged" if self.bad else "")),
+            ("Bytes asked", _size(self.bytes_asked)),
+            ("Bytes to read", f"{_size(self.bytes_read)}, in {_count(self.requests, 'request')}"),
+            ("Bytes decoded", _size(self.bytes_decoded)),
+            ("Files", f"{self.files:,}"),
+        ]
+        if self.inner_chunks is not None:
+            rows.append(("Shard indexes", _indexes(self.shard_indexes_read)))
+        rows += [
+            ("Decoder", " → ".join(self.decoder) or "none, the chunks are raw"),
+            ("Backend", f"{self.backend}, {_count(self.workers, 'worker')}: {self.backend_reason}"),
+        ]
+        rows += [("Error", f"{type(error).__name__}: {error}") for error in self.errors]
+        return "\n".join(f"{name:13} : {value}" for name, value in rows)
+
+
+def explain(
+    boxes: Boxes,
+    shape: Sequence[int],
+    *,
+    metadata: ArrayMetadata,
+    location: str,
+    planner: Planner,
+    reader: Reader,
+) -> Explanation:
+    """What reading boxes would do.
+
+    Args:
+        boxes: inside the array.
+        shape: of the result.
+        metadata: of the array.
+        location: of the array.
+        planner: of the array.
+        reader: that would read.
+    """
+    pipeline = build_pipeline(metadata)
+    ids = planner.chunk_ids(boxes)
+    ids_per_chunk = prod(level.entry_count for level in pipeline.levels)
+    chunks = len(planning.segments(ids, ids_per_chunk)[0])
+    target = stand_in(shape, metadata.dtype)
+    rehearsal, errors = _rehearse(lambda reader: planner.read(boxes, target, reader), reader)
+    plan = rehearsal.plan
+    facts = PlanFacts() if plan is None else plan_facts(plan, pipeline.compiled.decoded_nbytes)
+    return Explanation(
+        location=location,
+        selections=len(boxes.starts),
+        shape=tuple(shape),
+        nbytes=prod(shape) * metadata.dtype.itemsize,
+        chunks=chunks,
+        inner_chunks=len(ids) if pipeline.levels else None,
+        missing=facts.missing,
+        bad=len(ids) - facts.tasks,
+        errors=errors,
+        bytes_asked=facts.bytes_asked,
+        bytes_read=facts.bytes_read,
+        bytes_decoded=facts.bytes_decoded,
+        requests=facts.requests,
+        coalesced_requests=facts.coalesced_requests,
+        files=facts.files,
+        shard_indexes_read=rehearsal.index_count,
+        decoder=pipeline.compiled.step_names,
+        backend=reader.backend,
+        backend_reason=reader.backend_reason,
+        workers=reader.workers,
+        plan=plan,
+    )
+
+
+class Rehearsal:
+    """Stands in for a reader while a batch is planned: shard indexes are read, chunks are not.
+
+    Attributes:
+        plan: that would read the chunks; None: there are none.
+        index_count: shard indexes that were not known and have been read.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.plan: Plan | None = None
+        self.index_count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def execute(self, plan: Plan, out: object, *, on_error: str = "raise", **options: Any) -> Any:
+        """Read shard indexes, whose errors are asked for one by one; keep the plan of everything else."""
+        if on_error == "return":
+            self.index_count += plan.task_count
+            return self._reader.execute(plan, out, on_error="return", **options)
+        self.plan = plan
+        return out
+
+
+def _rehearse(read: Callable[[Any], object], reader: Reader) -> tuple[Rehearsal, tuple[Exception, ...]]:
+    """Plan a batch, and what is wrong with it as far as that is known before chunks are read.
+
+    Args:
+        read: reads it with the reader that it is given.
+        reader: that would do it.
+
+    Raises:
+        OSError, ringio.RingioError: there can be no plan.
+    """
+    rehearsal = Rehearsal(reader)
+    errors: tuple[Exception, ...] = ()
+    try:
+        read(rehearsal)
+    except Exception as error:
+        if rehearsal.plan is None:
+            raise
+        errors = (error,)
+    return rehearsal, errors
+
+
+class PlanFacts(NamedTuple):
+    """What a plan says about the work in it; see :class:`Explanation`."""
+
+    tasks: int = 0
+    missing: int = 0
+    bytes_asked: int = 0
+    bytes_read: int = 0
+    bytes_decoded: int = 0
+    requests: int = 0
+    coalesced_requests: int = 0
+    files: int = 0
+
+
+def plan_facts(plan: Plan, decoded_nbytes: int) -> PlanFacts:
+    """Look at a plan. Files that are read to their end are looked up, to know how long they are."""
+    requests, tasks = plan.requests, plan.tasks
+    real = requests["file"] != planning.NO_FILE
+    nbytes = requests["nbytes"].copy()
+    to_end = np.flatnonzero(real & (nbytes == planning.TO_END))
+    gone = np.zeros(len(requests), np.bool_)
+    if len(to_end):
+        paths = plan.paths()
+        identities = planning.stat([paths[file] for file in requests["file"][to_end].tolist()])
+        nbytes[to_end] = np.maximum(identities["nbytes"].astype(np.int64) - requests["offset"][to_end], 0)
+        gone[to_end] = identities["status"] == _ENOENT
+    read = real & ~gone
+    task_requests = np.repeat(np.arange(len(requests)), requests["task_count"].astype(np.int64))
+    stored = read[task_requests]
+    task_nbytes = tasks["source_nbytes"]
+    asked = np.where(task_nbytes == planning.TO_END, nbytes[task_requests], task_nbytes)
+    return PlanFacts(
+        tasks=len(tasks),
+        missing=int((~stored).sum()),
+        bytes_asked=_sum(asked[stored]),
+        bytes_read=_sum(nbytes[read]),
+        bytes_decoded=int(stored.sum()) * decoded_nbytes,
+        requests=int(read.sum()),
+        coalesced_requests=int((read & (requests["task_count"] > 1)).sum()),
+        files=len(np.unique(requests["file"][read])),
+    )
+
+
+def stand_in(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """An array of this shape that takes no memory, in the place of a target that will not be written to."""
+    return np.broadcast_to(np.zeros((), dtype), tuple(shape))
+
+
+def _sum(nbytes: npt.NDArray[np.integer[Any]]) -> int:
+    return int(nbytes.sum(dtype=np.uint64))
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _indexes(read_count: int) -> str:
+    return "cached" if read_count == 0 else f"{read_count:,} not cached, read for this explanation"
+
+
+def _size(nbytes: int) -> str:
+    """Bytes for people.
+
+    >>> _size(999), _size(10240)
+    ('999 bytes', '10.0 KiB (10,240 bytes)')
+    """
+    if nbytes < 1024:
+        return f"{nbytes:,} byte" + ("" if nbytes == 1 else "s")
+    size, unit = nbytes / 1024, "KiB"
+    for larger in ("MiB", "GiB", "TiB", "PiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.1f} {unit} ({nbytes:,} bytes)"

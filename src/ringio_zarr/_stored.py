@@ -1,0 +1,82 @@
+"""Which chunks of an array are stored, by looking at the names of its files; none of them is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ._keys import ChunkKeyEncoding
+
+_NUMBER = "(0|[1-9][0-9]*)"
+
+
+class StoredFile(NamedTuple):
+    """A file below an array.
+
+    Attributes:
+        coordinates: of the chunk of the outer grid that it holds; None: it holds none.
+        nbytes: its size.
+    """
+
+    coordinates: tuple[int, ...] | None
+    nbytes: int
+
+
+class KeyParser:
+    """From the keys of an array's files to chunk coordinates.
+
+    Args:
+        chunk_keys: how chunks are named.
+        grid_shape: chunks along each dimension. A name outside of it is no chunk's.
+
+    >>> parser = KeyParser(ChunkKeyEncoding("default", "/"), (3, 20))
+    >>> parser.parse("c/2/10"), parser.parse("c/3/0"), parser.parse("c/02/0"), parser.parse("zarr.json")
+    ((2, 10), None, None, None)
+    """
+
+    def __init__(self, chunk_keys: ChunkKeyEncoding, grid_shape: tuple[int, ...]) -> None:
+        pattern = re.escape(chunk_keys.pattern(len(grid_shape))).replace("%d", _NUMBER)
+        self._match = re.compile(pattern).fullmatch
+        self._grid_shape = grid_shape
+
+    def parse(self, key: str) -> tuple[int, ...] | None:
+        """Where in the grid the chunk with this key is; None where there is no such chunk."""
+        match = self._match(key)
+        if match is None:
+            return None
+        coordinates = tuple(map(int, match.groups()))
+        inside = all(place < count for place, count in zip(coordinates, self._grid_shape, strict=True))
+        return coordinates if inside else None
+
+
+def stored_files(directory: str, parser: KeyParser) -> Iterator[StoredFile]:
+    """All files below the directory of an array, in the order of their names.
+
+    Args:
+        directory: of the array. Where there is none, there are no files.
+        parser: of its keys.
+
+    Raises:
+        OSError: a directory cannot be listed.
+    """
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        try:
+            with os.scandir(f"{directory}/{below}") as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        pending += [f"{below}{entry.name}/" for entry in reversed(found) if entry.is_dir()]
+        for entry in found:
+            if not entry.is_dir():
+                yield StoredFile(parser.parse(below + entry.name), _nbytes(entry))
+
+
+def _nbytes(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # removed meanwhile, or a link to nowhere
+        return 0
