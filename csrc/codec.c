@@ -129,6 +129,12 @@ static int bad_chain(struct codec_error *error)
     return -RINGIO_BAD_PLAN;
 }
 
+/* Whether nobody knows how many bytes a chain gives: no more than its decoded_nbytes, then. */
+static int is_open(const struct ringio_codec *codecs, uint32_t step_count)
+{
+    return (codecs[step_count - 1].flags & RINGIO_CODEC_AT_MOST) != 0;
+}
+
 /* Whether all scratch stays where it is when the chain ends, and with it the planes that lie there: those of a stored
    stream, or of the last shuffle's source, lie in what an earlier step wrote. */
 static int keeps_scratch(const struct decoder *decoder)
@@ -152,7 +158,8 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
     decoder->wanted = is_last_writer ? wanted : (struct interval){0, SIZE_MAX}; /* the next step needs it all */
     decoder->planes.count = step + 1 == step_count && keeps_scratch(decoder) ? plane_count : 0;
     if (is_last_writer) {
-        if (codec->decoded_nbytes != target_nbytes || codec->flags & RINGIO_CODEC_AT_MOST)
+        if (codec->decoded_nbytes != target_nbytes ||
+            (codec->flags & RINGIO_CODEC_AT_MOST && !is_open(codecs, step_count)))
             return bad_chain(error);
     } else if (codec->kind == RINGIO_CODEC_CRC32C) {
         output = NULL; /* only looks */
@@ -199,7 +206,8 @@ int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain
         status = run_step(decoder, codecs + chain->first_codec, i, chain->codec_count, target, target_nbytes, wanted,
                           plane_count, &data, error);
     }
-    if (status == 0 && data.nbytes != target_nbytes)
+    int is_exact = !is_open(codecs + chain->first_codec, chain->codec_count);
+    if (status == 0 && (data.nbytes > target_nbytes || (is_exact && data.nbytes != target_nbytes)))
         status = codec_wrong_size(error, data.nbytes, target_nbytes);
     if (status == 0 && decoder->planes.count > 0) {
         *planes = decoder->planes;
@@ -227,6 +235,7 @@ int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *c
     struct codec_error error = {.step = UINT32_MAX};
     int same_size = chain->decoded_nbytes == RINGIO_SAME_SIZE;
     uint64_t decoded_nbytes = same_size ? source_nbytes : chain->decoded_nbytes;
+    struct span decoded = {0};
     struct span data = {source, (size_t)source_nbytes};
     int status = 0;
     if (decoded_nbytes > target_nbytes) {
@@ -234,7 +243,6 @@ int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *c
         status = -RINGIO_BAD_PLAN;
     } else {
         struct decoder *decoder = decoder_new();
-        struct span decoded = {0};
         status = decoder == NULL ? codec_no_memory()
                                  : codec_decode_chain(decoder, chain, codecs, data, target, (size_t)decoded_nbytes,
                                                       (struct interval){0, SIZE_MAX}, &decoded, NULL, &error);
@@ -243,8 +251,10 @@ int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *c
         decoder_free(decoder);
     }
     if (failure != NULL) {
-        *failure = (struct ringio_failure){
-            .status = status, .step = error.step, .got = error.got, .expected = error.expected};
+        *failure = (struct ringio_failure){.status = status,
+                                           .step = error.step,
+                                           .got = status == 0 ? decoded.nbytes : error.got,
+                                           .expected = error.expected};
     }
     return status;
 }

@@ -419,7 +419,8 @@ int ringio_plan_order_paths(const char *paths, const uint64_t *path_offsets, uin
 
 /* --------------------------------------------------------------------------------------------- for tests and codecs */
 
-/* ringio_decode() runs a codec chain once on the calling thread: 'target' must hold the chain's decoded_nbytes.
-   Returns 0 or -status; 'failure' (may be NULL) gets step, got and expected. */
+/* ringio_decode() runs a codec chain once on the calling thread: 'target' must hold the chain's decoded_nbytes.  Where
+   the last codec has RINGIO_CODEC_AT_MOST, which no chain of a plan may have, fewer bytes are fine.
+   Returns 0 or -status; 'failure' (may be NULL) gets step, got and expected, or in 'got' how many bytes it gave. */
 int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *codecs, const uint8_t *source,
                   uint64_t source_nbytes, uint8_t *target, uint64_t target_nbytes, struct ringio_failure *failure);

@@ -26,8 +26,11 @@ static int chains_fit(const struct ringio_plan *plan)
         const struct ringio_chain *chain = &plan->chains[i];
         if (chain->first_codec > plan->codec_count || chain->codec_count > plan->codec_count - chain->first_codec)
             return 0;
-        if (chain->codec_count && chain->decoded_nbytes == RINGIO_SAME_SIZE)
-            return 0;
+        if (chain->codec_count == 0)
+            continue;
+        const struct ringio_codec *last = &plan->codecs[chain->first_codec + chain->codec_count - 1];
+        if (chain->decoded_nbytes == RINGIO_SAME_SIZE || last->flags & RINGIO_CODEC_AT_MOST)
+            return 0; /* the size of the decoded chunk must be known */
     }
     return 1;
 }

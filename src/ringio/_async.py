@@ -27,6 +27,8 @@ class AsyncReads:
     _handle: Handle
     _options: Options
     _objects: LazyObjects
+    workers: int
+    memory_limit_bytes: int
 
     async def read_ranges_async(
         self,
@@ -70,8 +72,26 @@ class AsyncReads:
 
         Chunks are decoded by the workers, as there. Cancelling is as for :meth:`read_ranges_async`.
         """
-        steps = _reading.execute(plan, out, on_error=on_error, progress=progress, objects=self._objects.finder(store))
+        steps = self._execute_steps(plan, out, on_error, progress, store)
         return await self._drive_async(steps, progress)
+
+    def _execute_steps(self, plan: Plan, out: object, on_error: OnError, progress: Progress, store: object) -> Any:
+        """The steps of ``execute`` and ``execute_async``."""
+        objects = self._objects.finder(store)
+        if plan.python_chains is None:
+            return _reading.execute(plan, out, on_error=on_error, progress=progress, objects=objects)
+        from . import _python_plan  # late: few plans need it
+
+        return _python_plan.execute(
+            self._options,
+            plan,
+            out,
+            workers=self.workers,
+            memory_limit_bytes=self.memory_limit_bytes,
+            on_error=on_error,
+            progress=progress,
+            objects=objects,
+        )
 
     async def _drive_async(self, steps: _reading.Steps[_reading.T], progress: Progress) -> _reading.T:
         from . import _loops  # late: asyncio takes longer to import than all of this package

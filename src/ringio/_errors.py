@@ -187,6 +187,15 @@ def error_from_failure(
     return DecodeError(f"{where}: {_decode_problem(status, got, expected)}", path=path, offset=offset, length=length)
 
 
+def codec_error(
+    name: str, error: Exception, *, path: str, offset: int, length: int | None, chunk: str | None
+) -> DecodeError:
+    """The exception for what a Python codec raised, which is to be its cause."""
+    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    message = f"{name}: {_place(path, offset, length, chunk)}: {words}"
+    return DecodeError(message, path=path, offset=offset, length=length)
+
+
 def _decode_problem(status: int, got: int, expected: int) -> str:
     if status == lib.RINGIO_CORRUPT:
         return _REASONS.get(got, "the encoded data is damaged")

@@ -15,6 +15,7 @@ from . import _limits
 from ._errors import STORE_FAILED, BackendError, RingioError
 from ._failures import TaskFailure
 from ._handle import Handle
+from ._object_decode import DecodingPlacer
 from ._object_fetch import Fetch
 from ._object_place import LocalPart, Placer, split
 from ._object_pool import Pool
@@ -114,7 +115,10 @@ class Objects:
         Returns:
             It has ``add_done_callback``, ``cancel`` and ``result``.
         """
-        fetch = Fetch(self._pool, Placer(self._handle, bound), bound.plan.requests, chosen, places, found)
+        placer = (
+            Placer(self._handle, bound) if bound.plan.python_chains is None else DecodingPlacer(self._handle, bound)
+        )
+        fetch = Fetch(self._pool, placer, bound.plan.requests, chosen, places, found)
         self._start(fetch)
         return fetch
 
@@ -215,7 +219,7 @@ class ObjectFiles:
             fetch.report(Watcher(reported, bound.plan.request_nbytes()), len(bound.plan.requests) - len(chosen))
         if self._local is None:
             return None, fetch
-        return BoundPlan(bound.plan, self._local.struct, self._local.keep, is_part=True), fetch
+        return bound._replace(struct=self._local.struct, keep=self._local.keep, is_part=True), fetch
 
     def join(self, failures: list[TaskFailure], others: list[TaskFailure]) -> list[TaskFailure]:
         """The failures of a plan from those of its local files and of its objects."""

@@ -38,6 +38,7 @@ class _RawChain:
     encoded_nbytes_max: int
     strides: tuple[int, ...]
     step_names: tuple[str, ...] = ()
+    stages: tuple[Any, ...] = ()
 
 
 def compile_chains(

@@ -16,6 +16,7 @@ from ._failures import TaskFailure
 from ._paths import EncodedPaths, are_urls, encode_paths
 from ._ranges import Ranges, RangeTuple, as_ranges
 from ._records import CHAIN, CODEC, FILE, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TARGET, TASK
+from ._stages import Origin
 from ._targets import byte_span, writable_array
 from ._tasks import Task, Tasks
 from .codecs import Chain, CompiledChain
@@ -44,6 +45,10 @@ class Plan:
 
     A range that several tasks name is fetched and decoded once. Near ranges are fetched by one request.
 
+    Chains may have Python codecs (see :func:`ringio.codecs.chain`): their chunks are fetched in the same way, in
+    batches of bounded size, decoded by a few threads, and placed by numpy. Then ``dtype`` may also be ``object`` or
+    numpy's ``StringDType``.
+
     Args:
         ranges: as ``read_ranges`` takes them; an offset counted from the end is refused, because a plan opens no file.
         tasks: :class:`Tasks`, or single ones of :class:`Task`.
@@ -59,7 +64,16 @@ class Plan:
         UnsupportedCodecError: a codec that cannot decode this dtype.
     """
 
-    __slots__ = ("_records", "_step_names", "_placement", "_describe", "_keep", "target_count")
+    __slots__ = (
+        "_records",
+        "_step_names",
+        "_placement",
+        "_describe",
+        "_keep",
+        "_fill_item",
+        "python_chains",
+        "target_count",
+    )
 
     def __init__(
         self,
@@ -103,8 +117,9 @@ class Plan:
             counts=np.ascontiguousarray(tasks.counts[pieces.order]),
             layouts=np.zeros(0, LAYOUT),
             chains=chains,
-            fill_values=b"" if fill_value is None else _fill_bytes(fill_value, item),
+            fill_values=b"" if fill_value is None or _holds_objects(item) else _fill_bytes(fill_value, item),
         )
+        self._fill_item: object = fill_value
         first_tasks = pieces.order[pieces.first_projections[:-1].astype(np.int64)]
         self._describe: Callable[[int], str] | None = lambda task: f"task {first_tasks[int(task_pieces[task])]}"
         self.target_count = int(tasks.target_index.max(initial=0)) + 1
@@ -122,6 +137,7 @@ class Plan:
         layouts: Records,
         chains: Sequence[CompiledChain] = (),
         fill_values: bytes = b"",
+        fill_item: object = None,
         describe: Callable[[int], str] | None = None,
         keep: object = None,
     ) -> Plan:
@@ -136,8 +152,12 @@ class Plan:
             projections: PROJECTION[p]; their target offsets count from the lowest address of the target.
             counts: int64[p, d].
             layouts: LAYOUT[l].
-            chains: that the tasks name; none: one that leaves the bytes as they are.
+            chains: that the tasks name; none: one that leaves the bytes as they are. One with Python codecs gives items
+                of its dtype, ``object`` and ``StringDType`` among them; the layouts' ``itemsize``, strides and offsets
+                are in bytes of that dtype (8 and 16 there), and the targets have it, too.
             fill_values: that the layouts point into.
+            fill_item: the fill value where the dtype is ``object`` or ``StringDType``: what is assigned to each element
+                of a missing chunk, wherever the ``fill_offset`` of the layout is not NO_FILL.
             describe: names the chunk of a task in an error, e.g. ``"chunk (3, 7) of '/data/a.zarr/temp'"``.
             keep: anything that must live as long as the plan.
 
@@ -160,6 +180,7 @@ class Plan:
         plan._placement = None
         plan._describe = describe
         plan._keep = keep
+        plan._fill_item = fill_item
         plan.target_count = (
             int(layouts["target"].max(initial=0)) + 1 if len(layouts) != 1 else int(layouts[0]["target"]) + 1
         )
@@ -172,12 +193,18 @@ class Plan:
         chain_records, codec_records = _chain_records(chains)
         self._records = _Records(counts=counts, chains=chain_records, codecs=codec_records, **records)
         self._step_names = [chain.step_names for chain in chains] or [()]
+        self.python_chains = tuple(chains) if any(chain.stages for chain in chains) else None
         self._keep: object = None
 
     @property
     def requests(self) -> Records:
         """REQUEST[r]: the reads, in the order in which they are started."""
         return self._records.requests
+
+    @property
+    def files(self) -> Records:
+        """FILE[f]: what its files must be."""
+        return self._records.files
 
     def request_nbytes(self) -> NDArray[np.float64]:
         """Bytes of each read, for a progress bar; of one to the end of its file, as many as its chunk decodes to."""
@@ -220,7 +247,7 @@ class Plan:
             TypeError, ValueError: a target that cannot be written to.
         """
         outs = out if isinstance(out, list | tuple) else (out,)
-        arrays = [writable_array(one) for one in outs]
+        arrays = [writable_array(one, may_hold_objects=self.python_chains is not None) for one in outs]
         if len(arrays) < self.target_count:
             raise PlanError(f"{len(arrays)} targets, the plan writes to {self.target_count}")
         spans = [byte_span(array) for array in arrays]
@@ -229,7 +256,7 @@ class Plan:
             projections, layouts = self._placement.resolve(arrays, [first for _, _, first in spans])
             records = records._replace(projections=projections, layouts=layouts)
         targets = np.array([(low, nbytes) for low, nbytes, _ in spans], TARGET)
-        return BoundPlan(self, records.struct(targets), (self, records, targets, arrays))
+        return BoundPlan(self, records.struct(targets), (self, records, targets, arrays), records, arrays)
 
     def error(self, failure: TaskFailure) -> Exception:
         """The exception for a failed task."""
@@ -238,17 +265,42 @@ class Plan:
         records = self._records
         if failure.task >= len(records.tasks) or failure.request >= len(records.requests):
             return error_from_failure(failure, path="the plan", offset=0, length=None, step_names=(), chunk=None)
-        task, request = records.tasks[failure.task], records.requests[failure.request]
-        chain = int(task["chain"])
-        nbytes = int(task["source_nbytes"])
+        chain = int(records.tasks[failure.task]["chain"])
+        path, offset, length, chunk = self.origin(failure.task, failure.request)
         return error_from_failure(
             failure,
-            path=records.path(int(request["file"])),
-            offset=int(request["offset"]) + int(task["source_offset"]),
-            length=None if nbytes == MAX_U64 else nbytes,
+            path=path,
+            offset=offset,
+            length=length,
             step_names=self._step_names[chain] if chain < len(self._step_names) else (),
-            chunk=None if self._describe is None else self._describe(int(failure.task)),
+            chunk=chunk,
         )
+
+    def origin(self, task: int, request: int) -> Origin:
+        """Where the bytes of a task are from, for messages.
+
+        Args:
+            task: its number.
+            request: number of the request that fetches them.
+        """
+        source, fetched = self._records.tasks[task], self._records.requests[request]
+        nbytes = int(source["source_nbytes"])
+        return Origin(
+            path=self._records.path(int(fetched["file"])),
+            offset=int(fetched["offset"]) + int(source["source_offset"]),
+            length=None if nbytes == MAX_U64 else nbytes,
+            chunk=None if self._describe is None else self._describe(int(task)),
+        )
+
+    def fill_item(self, fill_offset: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The fill value of a layout as an array without dimensions, of the target's dtype."""
+        item = np.empty((), dtype)
+        if _holds_objects(dtype):
+            item[()] = self._fill_item
+        else:
+            raw = self._records.fill_values[fill_offset : fill_offset + dtype.itemsize]
+            item.reshape(1).view(np.uint8)[:] = np.frombuffer(raw, np.uint8)
+        return item
 
     def __repr__(self) -> str:
         return f"<ringio.Plan: {len(self._records.requests)} requests, {self.task_count} tasks>"
@@ -261,12 +313,16 @@ class BoundPlan(NamedTuple):
         plan: the plan.
         struct: ``struct ringio_plan *``.
         keep: what owns the memory that it points to.
+        records: its records, with the projections and layouts of these targets.
+        arrays: the targets.
         is_part: the struct has some of the requests only; others are read at the same time.
     """
 
     plan: Plan
     struct: Any
     keep: object
+    records: _Records
+    arrays: Sequence[NDArray[Any]]
     is_part: bool = False
 
 
@@ -313,6 +369,11 @@ def _checked(name: str, records: Records, dtype: np.dtype[Any]) -> Records:
     if records.dtype != dtype or records.ndim != 1:
         raise PlanError(f"{name} have dtype {records.dtype} and {records.ndim} dimensions; ringio.planning has theirs")
     return np.ascontiguousarray(records)
+
+
+def _holds_objects(dtype: np.dtype[Any]) -> bool:
+    """Whether items are not in the array itself, so that bytes cannot be copied there."""
+    return dtype.hasobject or dtype.kind == "T"
 
 
 def _fill_bytes(fill_value: ArrayLike, item: np.dtype[Any]) -> bytes:

@@ -228,7 +228,7 @@ class Reader(AsyncReads, StreamReads):
             FileChangedError: a file is not the one that the plan was made for.
             Others as :meth:`read_ranges`.
         """
-        steps = _reading.execute(plan, out, on_error=on_error, progress=progress, objects=self._objects.finder(store))
+        steps = self._execute_steps(plan, out, on_error, progress, store)
         return _reading.drive(steps, lambda bound: self._run(bound, progress))
 
     def execute_chunk(

@@ -64,6 +64,10 @@ class Watched(Pending, Protocol):
 class Objects(_batch.Objects, Protocol):
     """The objects of a batch or plan, which are read by threads of their own."""
 
+    @property
+    def is_light(self) -> bool:
+        """Whether :meth:`begin` takes no time to speak of."""
+
     def begin(self, bound: BoundPlan, progress: Progress) -> tuple[BoundPlan | None, Watched]:
         """Begin to read them; gives the rest of the plan, if there is any, and what has begun."""
 
@@ -216,6 +220,11 @@ def execute(
     check_on_error(on_error)
     bound: BoundPlan = yield Work(lambda: plan.bind(out), lambda: plan.task_count <= LIGHT_TASK_COUNT)
     failures = yield from _run(bound, None if objects is None else objects.in_plan(plan), progress)
+    return outcome(plan, out, failures, on_error)
+
+
+def outcome(plan: Plan, out: object, failures: list[TaskFailure], on_error: str) -> Any:
+    """What ``Reader.execute`` returns, or raises, when a plan is done."""
     if on_error == "return":
         return [(int(failure.task), plan.error(failure)) for failure in failures]
     if failures:

@@ -40,6 +40,8 @@ class ChunkRead:
     def __init__(self, grid: Grid, chain: CompiledChain, itemsize: int, fill_value: bytes | None = None) -> None:
         if fill_value is not None and len(fill_value) != itemsize:
             raise ValueError(f"a fill value of {len(fill_value)} bytes for elements of {itemsize}")
+        if chain.stages:
+            raise ValueError("a chain with Python codecs takes a plan")
         self._grid = grid
         self._dim_count = len(grid.chunk_shape)
         self._chain = chain

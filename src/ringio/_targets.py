@@ -13,19 +13,20 @@ _BYTES: Final = ffi.typeof("uint8_t[]")
 _from_buffer: Final = ffi.from_buffer
 
 
-def writable_array(out: object) -> NDArray[Any]:
+def writable_array(out: object, *, may_hold_objects: bool = False) -> NDArray[Any]:
     """The caller's memory as an array that shares it.
 
     Args:
         out: a numpy array, anything with the buffer protocol or ``__array_interface__``, or a torch tensor in (pinned)
             CPU memory.
+        may_hold_objects: it may be an array of Python objects or of strings of any length.
 
     Raises:
         TypeError: none of these, or an array of Python objects.
         ValueError: it is read-only.
     """
     array = np.asarray(out) if isinstance(out, np.ndarray) else _borrow(out)  # a np.matrix as what it is made of
-    if array.dtype.hasobject:
+    if (array.dtype.hasobject or array.dtype.kind == "T") and not may_hold_objects:
         raise TypeError("out holds Python objects; bytes cannot be read into them")
     if not array.flags.writeable:
         raise ValueError(f"out ({type(out).__name__}) is read-only")

@@ -1,4 +1,4 @@
-"""Codecs by name and configuration, and the chains that the C core decodes them with.
+"""Codecs by name and configuration, and the chains that chunks are decoded with.
 
 The names and configurations are those of Zarr: version 3 (``{"name": "zstd", "configuration": {"level": 3}}``),
 version 2 and numcodecs (``{"id": "zstd", "level": 3}``), or a bare name where there is nothing to configure. What only
@@ -15,51 +15,28 @@ an encoder needs to know (levels, block sizes) is ignored: the encoded bytes say
 ``crc32c``     a checksum behind the data
 ``shuffle``    ``elementsize``: bytes of an element, 0 for those of the dtype
 =============  ==========================================================================================
+
+These are decoded by the C core. Any Python object that can ``decode(buffer)`` may stand among them, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ._core import ffi, lib
-from ._errors import UnsupportedCodecError, error_from_failure
+from ._codec_steps import MAX_INT64, NativeStep, Sized, Step, native_step, parse_step, permutation
+from ._python_codecs import register
 from ._records import CODEC
+from ._stages import NativeStage, Origin, PythonStage, Stage, run_stages
 
-_KINDS: Final = {
-    "blosc": lib.RINGIO_CODEC_BLOSC,
-    "zstd": lib.RINGIO_CODEC_ZSTD,
-    "lz4": lib.RINGIO_CODEC_LZ4,
-    "gzip": lib.RINGIO_CODEC_GZIP,
-    "zlib": lib.RINGIO_CODEC_ZLIB,
-    "crc32c": lib.RINGIO_CODEC_CRC32C,
-    "shuffle": lib.RINGIO_CODEC_SHUFFLE,
-    "bytes": lib.RINGIO_CODEC_SWAP,
-}
-_NAMES: Final = ("transpose", "bytes", *(name for name in _KINDS if name != "bytes"))
-_CHECKSUM_NBYTES: Final = 4
-_MAX_INT64: Final = 2**63 - 1
-_NUMCODECS_ELEMENTSIZE: Final = 4  # what numcodecs.Shuffle takes when its configuration does not say
+__all__ = ["Chain", "CompiledChain", "Step", "chain", "register"]
 
-
-class Step(NamedTuple):
-    """One codec of a chain, as far as a decoder needs to know it.
-
-    Attributes:
-        name: of the codec.
-        order: ``transpose``: stored dimension k is dimension ``order[k]`` before; or "C" or "F" for any number of them.
-        endian: ``bytes``: "little" or "big".
-        elementsize: ``shuffle``: bytes of an element; 0: an item of the dtype.
-    """
-
-    name: str
-    order: tuple[int, ...] | str = ()
-    endian: str = "little"
-    elementsize: int = 0
+# Stands in the records of a chain that the C core cannot run: no codec has this kind, so it refuses a plan with it.
+_NOT_NATIVE: Final = np.zeros(1, CODEC)
 
 
 class CompiledChain(NamedTuple):
@@ -71,6 +48,10 @@ class CompiledChain(NamedTuple):
         encoded_nbytes_max: more encoded bytes than this are refused before memory is taken for them.
         strides: bytes between neighbours along each dimension of the array in a decoded chunk.
         step_names: of the records, for messages.
+        stages: how a chain with Python codecs is run, in decoding order; empty where the C core does it all.
+        stored_shape: of the decoded chunk as it lies in memory, that is behind the transposes.
+        order: stored dimension k is dimension ``order[k]`` of the array.
+        dtype: of the decoded chunk.
     """
 
     records: npt.NDArray[np.void]
@@ -78,10 +59,30 @@ class CompiledChain(NamedTuple):
     encoded_nbytes_max: int
     strides: tuple[int, ...]
     step_names: tuple[str, ...]
+    stages: tuple[Stage, ...] = ()
+    stored_shape: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    def decode(self, encoded: Any, origin: Origin = Origin()) -> npt.NDArray[Any]:  # noqa: B008  # it is a constant
+        """Decode one chunk that is in memory.
+
+        Args:
+            encoded: its bytes, as any buffer.
+            origin: where they are from, for messages.
+
+        Returns:
+            An array of the chunk's shape and dtype, in the memory order that the transposes give it.
+        """
+        stages = self.stages or (
+            NativeStage(self.records, self.decoded_nbytes, self.encoded_nbytes_max, self.step_names),
+        )
+        stored = run_stages(stages, encoded, self.stored_shape, self.dtype, origin)
+        return stored.transpose(np.argsort(self.order)) if self.order else stored
 
 
 class Chain(NamedTuple):
-    """A codec chain: hashable, comparable, picklable. Made by :func:`chain`.
+    """A codec chain: hashable and comparable, and picklable where its Python codecs are. Made by :func:`chain`.
 
     Attributes:
         steps: the codecs in *encoding* order.
@@ -94,38 +95,61 @@ class Chain(NamedTuple):
 
         Args:
             shape: elements along each dimension of the array, before any transpose.
-            dtype: of the array; decoded chunks are in its byte order.
+            dtype: of the array; decoded chunks are in its byte order. Python objects and strings of any length
+                (``object``, ``StringDType``) need a Python codec that makes them.
 
         Raises:
             UnsupportedCodecError: bytes that would have to be swapped in a structured dtype.
-            ValueError: a transpose of another number of dimensions; a dtype without a fixed size; a chunk too large.
+            ValueError: a transpose of another number of dimensions; a dtype without a fixed size and no Python codec;
+                a chunk too large.
 
         >>> compiled = chain([{"name": "transpose", "configuration": {"order": [1, 0]}}, "zstd"]).compile((3, 5), "<i2")
         >>> compiled.decoded_nbytes, compiled.strides, compiled.step_names
         (30, (2, 6), ('zstd',))
         """
         dtype = np.dtype(dtype)
-        if dtype.hasobject or dtype.kind == "T":
+        is_native = all(step.codec is None for step in self.steps)
+        if is_native and (dtype.hasobject or dtype.kind == "T"):
             raise ValueError(f"items of dtype {dtype} have no fixed size")
         nbytes = prod(shape) * dtype.itemsize
-        if nbytes > _MAX_INT64:
+        if nbytes > MAX_INT64:
             raise ValueError(f"a chunk of {'x'.join(map(str, shape))} elements has {nbytes} bytes")
-        records: list[tuple[int, int, int, int, int]] = []
-        names: list[str] = []
-        given_nbytes, flags = nbytes, 0  # what the step gives in decoding: exactly or at most so many bytes
+        order = tuple(range(len(shape)))  # stored dimension k is array dimension order[k]
         for step in self.steps:
-            itemsize = _record_itemsize(step, dtype)
-            if itemsize is not None:
-                records.append((_KINDS[step.name], itemsize, given_nbytes, flags, 0))
-                names.append(step.name)
-                given_nbytes, flags = _encoded_bound(step.name, given_nbytes, flags)
+            if step.name == "transpose":
+                order = tuple(order[dimension] for dimension in permutation(step, len(shape)))
+        stored_shape = tuple(shape[dimension] for dimension in order)
+        stages = self._stages(stored_shape, dtype, nbytes)
+        only = stages[0] if stages else NativeStage(np.zeros(0, CODEC), nbytes, nbytes, ())
         return CompiledChain(
-            records=np.array(records[::-1], dtype=CODEC),
+            records=only.records if is_native else _NOT_NATIVE,
             decoded_nbytes=nbytes,
-            encoded_nbytes_max=min(given_nbytes, _MAX_INT64),
-            strides=_strides(self.steps, shape, dtype.itemsize),
-            step_names=tuple(names[::-1]),
+            encoded_nbytes_max=only.encoded_nbytes_max if is_native else MAX_INT64,
+            strides=_strides(order, shape, dtype.itemsize),
+            step_names=only.step_names if is_native else (),
+            stages=() if is_native else tuple(stages),
+            stored_shape=stored_shape,
+            order=order,
+            dtype=dtype,
         )
+
+    def _stages(self, stored_shape: tuple[int, ...], dtype: np.dtype[Any], nbytes: int) -> list[Any]:
+        """The stages in decoding order: the steps of the C core that follow each other are one."""
+        stages: list[Stage] = []
+        given = Sized(nbytes)
+        run: list[NativeStep] = []
+        for step in (*self.steps, None):
+            if step is not None and step.codec is None:
+                if step.name != "transpose" and (native := native_step(step, dtype)) is not None:
+                    run.append(native)
+                continue
+            if run:
+                stages.append(NativeStage.of(run, given))
+                run = []
+            if step is not None and step.codec is not None:
+                stages.append(PythonStage(step.codec.bind(stored_shape, dtype), step.name))
+                given = Sized(None)
+        return stages[::-1]
 
     def decode(
         self, encoded: bytes | bytearray | memoryview, shape: tuple[int, ...], dtype: npt.DTypeLike
@@ -149,163 +173,48 @@ class Chain(NamedTuple):
         array([[0, 1, 2],
                [3, 4, 5]], dtype=uint8)
         """
-        compiled = self.compile(shape, dtype)
-        decoded = np.empty(compiled.decoded_nbytes, np.uint8)
-        source = ffi.from_buffer(encoded)
-        # cffi reads the records where numpy has them; of nothing there is no address.
-        records = ffi.from_buffer("struct ringio_codec[]", compiled.records) if compiled.step_names else ffi.NULL
-        fields = {
-            "decoded_nbytes": compiled.decoded_nbytes,
-            "encoded_nbytes_max": compiled.encoded_nbytes_max,
-            "codec_count": len(compiled.records),
-        }
-        failure = ffi.new("struct ringio_failure *")
-        status = lib.ringio_decode(
-            ffi.new("struct ringio_chain *", fields),
-            records,
-            ffi.cast("uint8_t *", source),
-            len(source),
-            ffi.from_buffer("uint8_t[]", decoded),
-            decoded.nbytes,
-            failure,
-        )
-        if status != 0:
-            raise error_from_failure(
-                failure, path="<buffer>", offset=0, length=len(source), step_names=compiled.step_names, chunk=None
-            )
-        return np.ndarray(shape, dtype, decoded, strides=compiled.strides)
+        decoded = self.compile(shape, dtype).decode(encoded, Origin(length=memoryview(encoded).nbytes))
+        return decoded if decoded.flags.writeable else decoded.copy(order="K")
 
 
-def chain(configurations: Iterable[str | Mapping[str, Any]]) -> Chain:
+def chain(configurations: Iterable[str | Mapping[str, Any] | Callable[[Any], Any] | Any]) -> Chain:
     """A codec chain from the configurations of its codecs.
 
     Args:
         configurations: in *encoding* order: transposes, then ``bytes`` (which may be left out where the stored byte
             order is the dtype's own), then the others. Each is a name, ``{"name": ..., "configuration": {...}}`` as in
-            Zarr v3, or ``{"id": ..., ...}`` as in Zarr v2 and numcodecs.
+            Zarr v3, or ``{"id": ..., ...}`` as in Zarr v2 and numcodecs; or a Python codec, which may stand anywhere:
+            an object with a method ``decode(buffer)``, such as any codec of numcodecs, or a function like that. It is
+            given what the codec behind it gives, as a ``memoryview`` of bytes where that is one of the C core, and
+            returns a buffer or a numpy array. The first codec gives the items of the chunk, in C order: as bytes or as
+            an array; those of dtype ``object`` and ``StringDType`` must be an array. It is called by several threads
+            at the same time. An object that has to know what it decodes to has a method ``for_chunk(shape, dtype)``,
+            which returns the codec for such chunks.
 
     Raises:
         UnsupportedCodecError: a codec that this build does not have, by name.
-        ValueError: a configuration that makes no sense, or codecs in an order that makes none.
+        ValueError: a configuration that makes no sense, an object that is no codec, or codecs in an order that makes
+            no sense.
 
     >>> chain(["bytes", {"id": "shuffle", "elementsize": 2}, {"name": "zstd", "configuration": {"level": 3}}]).steps[1]
-    Step(name='shuffle', order=(), endian='little', elementsize=2)
+    Step(name='shuffle', order=(), endian='little', elementsize=2, codec=None)
+    >>> import bz2, zlib
+    >>> chain(["bytes", bz2.decompress, "zlib"]).decode(zlib.compress(bz2.compress(b"ab")), (2,), "S1")
+    array([b'a', b'b'], dtype='|S1')
     """
-    steps = tuple(_step(*_name_and_configuration(item)) for item in configurations)
-    ranks = [("transpose", "bytes").index(step.name) if step.name in ("transpose", "bytes") else 2 for step in steps]
+    steps = tuple(parse_step(item) for item in configurations)
+    known = [step.name for step in steps if step.codec is None]
+    ranks = [("transpose", "bytes").index(name) if name in ("transpose", "bytes") else 2 for name in known]
     if ranks != sorted(ranks) or ranks.count(1) > 1:
         names = ", ".join(step.name for step in steps)
         raise ValueError(f"expected transposes, then at most one 'bytes', then other codecs; got {names}")
     return Chain(steps)
 
 
-def _name_and_configuration(item: object) -> tuple[str, Mapping[str, Any]]:
-    if isinstance(item, str):
-        return item, {}
-    if not isinstance(item, Mapping):
-        raise ValueError(f"expected the name of a codec or its configuration, got {item!r}")
-    name = item.get("name", item.get("id"))
-    if not isinstance(name, str):
-        raise ValueError(f"expected a codec with a 'name' or an 'id', got {dict(item)!r}")
-    if "name" not in item:
-        return name, {key: value for key, value in item.items() if key != "id"}
-    configuration = item.get("configuration") or {}
-    if not isinstance(configuration, Mapping):
-        raise ValueError(f"codec {name!r}: expected an object as its configuration, got {configuration!r}")
-    return name, configuration
-
-
-def _step(name: str, configuration: Mapping[str, Any]) -> Step:
-    # zarr-python writes numcodecs' codecs into v3 arrays under this prefix; the bytes are the same.
-    stem = name.removeprefix("numcodecs.")
-    match stem:
-        case "transpose":
-            return Step(stem, order=_order(configuration.get("order")))
-        case "bytes" | "endian":  # the second: in drafts of Zarr v3
-            endian = configuration.get("endian") or "little"
-            if endian not in ("little", "big"):
-                raise ValueError(f"codec {name!r}: expected endian 'little' or 'big', got {endian!r}")
-            return Step("bytes", endian=endian)
-        case "shuffle":
-            elementsize = configuration.get("elementsize", _NUMCODECS_ELEMENTSIZE)
-            if not _is_int(elementsize) or not 0 <= elementsize <= 0xFFFF_FFFF:
-                raise ValueError(f"codec {name!r}: expected an elementsize of 0 or more, got {elementsize!r}")
-            return Step(stem, elementsize=elementsize)
-        case "crc32c":
-            if configuration.get("location", "end") != "end":
-                raise UnsupportedCodecError(f"codec {name!r} with the checksum in front of the data is not supported")
-    if stem not in _KINDS:
-        raise UnsupportedCodecError(f"codec {name!r} is not supported; there are {', '.join(_NAMES)}")
-    return Step(stem)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _order(value: object) -> tuple[int, ...] | str:
-    if value in ("C", "F"):  # in drafts of Zarr v3
-        return str(value)
-    if not isinstance(value, list | tuple) or not all(map(_is_int, value)) or sorted(value) != list(range(len(value))):
-        raise ValueError(f"codec 'transpose': expected an order of all dimensions, got {value!r}")
-    return tuple(value)
-
-
-def _strides(steps: tuple[Step, ...], shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    order = tuple(range(len(shape)))  # stored dimension k is array dimension order[k]
-    for step in steps:
-        if step.name == "transpose" and step.order != "C":
-            permutation = tuple(reversed(range(len(shape)))) if isinstance(step.order, str) else step.order
-            if len(permutation) != len(shape):
-                raise ValueError(f"codec 'transpose': order {permutation} for an array of {len(shape)} dimensions")
-            order = tuple(order[dimension] for dimension in permutation)
+def _strides(order: tuple[int, ...], shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     strides = [0] * len(shape)
     stride = itemsize
     for dimension in reversed(order):
         strides[dimension] = stride
         stride *= shape[dimension]
     return tuple(strides)
-
-
-def _record_itemsize(step: Step, dtype: np.dtype[Any]) -> int | None:
-    """What the record of a step has as its itemsize; None if there is nothing to do for this dtype."""
-    if step.name == "transpose":
-        return None
-    if step.name == "bytes":
-        return _swap_nbytes(dtype, step.endian) or None
-    if step.name == "shuffle":
-        # netCDF-C writes an elementsize of 0 and means the size of an item.
-        itemsize = step.elementsize or dtype.itemsize
-        return itemsize if itemsize > 1 else None
-    return 0
-
-
-def _swap_nbytes(dtype: np.dtype[Any], endian: str) -> int:
-    """How many bytes are to be reversed at a time; 0 where stored and dtype's byte order are the same."""
-    dtype = dtype.base
-    if dtype.fields is not None:
-        for field, (field_dtype, *_) in dtype.fields.items():
-            if _swap_nbytes(field_dtype, endian):
-                raise UnsupportedCodecError(
-                    f"codec 'bytes' with endian {endian!r}: field {field!r} of dtype {dtype} is not stored in the"
-                    " byte order of the dtype, and swapping the bytes of structured items is not supported"
-                )
-        return 0
-    if dtype.str[0] == "|" or (dtype.str[0] == ">") == (endian == "big"):
-        return 0
-    if dtype.kind == "c":
-        return dtype.itemsize // 2  # real and imaginary part, each by itself
-    if dtype.kind == "U":
-        return 4  # one code point
-    return dtype.itemsize
-
-
-def _encoded_bound(name: str, nbytes: int, flags: int) -> tuple[int, int]:
-    """How many bytes a codec makes of 'nbytes', and whether that is exact (0) or a limit (RINGIO_CODEC_AT_MOST)."""
-    if name == "crc32c":
-        return nbytes + _CHECKSUM_NBYTES, flags
-    if name in ("bytes", "shuffle"):
-        return nbytes, flags
-    # No compressor makes a chunk much larger, but who flushes after every few bytes, or joins many small frames, can.
-    # So this is far above what encoders write, and below what would hurt: it only stops absurd allocations.
-    return 4 * nbytes + (1 << 20), lib.RINGIO_CODEC_AT_MOST

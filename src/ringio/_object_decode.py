@@ -1,0 +1,38 @@
+"""Answers of stores that Python codecs decode: by the threads of the pool, which have just fetched them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ._core import lib
+from ._failures import TaskFailure
+from ._handle import Handle
+from ._object_place import Placer, tasks_of
+from ._plan import BoundPlan
+from ._python_place import Decoder
+
+
+class DecodingPlacer(Placer):
+    """Does what a plan with Python codecs says with the bytes of its requests."""
+
+    def __init__(self, handle: Handle, bound: BoundPlan) -> None:
+        super().__init__(handle, bound)
+        self._decoder = Decoder(bound)
+
+    def place(self, indices: Sequence[int], buffers: Sequence[Any], sizes: Sequence[int | None]) -> list[TaskFailure]:
+        """Decode and place the tasks of some requests."""
+        failures = []
+        for i, buffer, size in zip(indices, buffers, sizes, strict=True):
+            for task in tasks_of(self._requests[i]):
+                failure = self._decoder.run(i, task, buffer)
+                if failure is not None and failure.status == -lib.RINGIO_EOF and size is not None:
+                    failure = failure._replace(got=size)
+                if failure is not None:
+                    failures.append(failure)
+        return failures
+
+    def fill(self, indices: Sequence[int]) -> list[TaskFailure]:
+        """Write the fill value to the places of requests whose objects do not exist."""
+        found = [self._decoder.fill(i, task) for i in indices for task in tasks_of(self._requests[i])]
+        return [failure for failure in found if failure is not None]

@@ -1,0 +1,173 @@
+"""How a chain with Python codecs is run: stages, one for each Python codec and one for all of the C core between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._codec_steps import MAX_INT64, NativeStep, Sized, records_of
+from ._core import ffi, lib
+from ._errors import codec_error, error_from_failure
+from ._python_codecs import Data, Decode, as_bytes, as_items
+from ._records import MAX_U64
+
+# Where nobody knows how much the encoded bytes decode to: what there is room for at first, and in the end.
+_OPEN_FACTOR: Final = 8
+_OPEN_NBYTES_MIN: Final = 1 << 16
+_OPEN_NBYTES_MAX: Final = (1 << 31) - 1  # of numcodecs, too
+
+
+class Origin(NamedTuple):
+    """Where encoded bytes are from, for messages.
+
+    Attributes:
+        path: of the object that holds them.
+        offset: where in it they begin, in bytes.
+        length: how many there are; None: up to the end.
+        chunk: which chunk it is; None: the place alone says it.
+    """
+
+    path: str = "<buffer>"
+    offset: int = 0
+    length: int | None = None
+    chunk: str | None = None
+
+
+class NativeStage(NamedTuple):
+    """Steps of the C core.
+
+    Attributes:
+        records: ``struct ringio_codec`` of each, in decoding order.
+        nbytes: that they give; None: nobody knows before.
+        encoded_nbytes_max: more encoded bytes than this are refused.
+        step_names: of the records, for messages.
+        steps: in encoding order, where ``nbytes`` is None: their records depend on the room that there is.
+    """
+
+    records: NDArray[np.void]
+    nbytes: int | None
+    encoded_nbytes_max: int
+    step_names: tuple[str, ...]
+    steps: tuple[NativeStep, ...] = ()
+
+    @classmethod
+    def of(cls, steps: Sequence[NativeStep], given: Sized) -> NativeStage:
+        """The stage of some steps in encoding order."""
+        names = tuple(step.name for step in steps)[::-1]
+        records, encoded_nbytes_max = records_of(steps, given)
+        if given.nbytes is None:
+            return cls(records, None, MAX_INT64, names, tuple(steps))
+        return cls(records, given.nbytes, encoded_nbytes_max, names)
+
+    def run(self, data: Data, origin: Origin) -> memoryview:
+        """Decode; raises what ``error_from_failure`` has for what went wrong."""
+        source = as_bytes(data)
+        if self.nbytes is not None:
+            decoded, failure = _decode(self.records, self.nbytes, self.encoded_nbytes_max, source)
+        else:
+            decoded, failure = self._run_open(source)
+        if decoded is None:
+            path, offset, length, chunk = origin
+            raise error_from_failure(
+                failure, path=path, offset=offset, length=length, step_names=self.step_names, chunk=chunk
+            )
+        return decoded.data
+
+    def _run_open(self, source: NDArray[np.uint8]) -> tuple[NDArray[np.uint8] | None, Any]:
+        room_nbytes = max(_OPEN_NBYTES_MIN, _OPEN_FACTOR * source.nbytes)
+        while True:
+            room_nbytes = min(room_nbytes, _OPEN_NBYTES_MAX)
+            records, encoded_nbytes_max = records_of(self.steps, Sized(room_nbytes, lib.RINGIO_CODEC_AT_MOST))
+            encoded_nbytes_max = max(encoded_nbytes_max, source.nbytes)
+            decoded, failure = _decode(records, room_nbytes, encoded_nbytes_max, source)
+            if decoded is not None:
+                return decoded[: int(failure.got)], failure
+            if -failure.status != lib.RINGIO_WRONG_SIZE or room_nbytes == _OPEN_NBYTES_MAX:
+                return None, failure
+            # Some codecs know how many bytes it will be.
+            wanted = int(failure.got)
+            room_nbytes = wanted if room_nbytes < wanted < MAX_U64 else 4 * room_nbytes
+
+
+def _decode(
+    records: NDArray[np.void], nbytes: int, encoded_nbytes_max: int, source: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8] | None, Any]:
+    """``ringio_decode()``: the decoded bytes, None where it failed; and the ``struct ringio_failure *``."""
+    decoded = np.empty(nbytes, np.uint8)
+    fields = {
+        "decoded_nbytes": nbytes,
+        "encoded_nbytes_max": encoded_nbytes_max,
+        "codec_count": len(records),
+    }
+    failure = ffi.new("struct ringio_failure *")
+    status = lib.ringio_decode(
+        ffi.new("struct ringio_chain *", fields),
+        # cffi reads the records where numpy has them; of nothing there is no address.
+        ffi.from_buffer("struct ringio_codec[]", records) if len(records) else ffi.NULL,
+        ffi.from_buffer("uint8_t[]", source),
+        source.nbytes,
+        ffi.from_buffer("uint8_t[]", decoded),
+        nbytes,
+        failure,
+    )
+    return (None if status else decoded), failure
+
+
+class PythonStage(NamedTuple):
+    """A Python codec.
+
+    Attributes:
+        decode: of the codec.
+        name: of the codec.
+    """
+
+    decode: Decode
+    name: str
+
+    def run(self, data: Data, origin: Origin) -> Data:
+        """Decode; raises DecodeError for whatever exception the codec raises."""
+        try:
+            return self.decode(data)
+        except MemoryError:
+            raise
+        except Exception as error:
+            path, offset, length, chunk = origin
+            raise codec_error(self.name, error, path=path, offset=offset, length=length, chunk=chunk) from error
+
+
+Stage: TypeAlias = NativeStage | PythonStage
+
+
+def run_stages(
+    stages: Sequence[Stage], encoded: Data, shape: tuple[int, ...], dtype: np.dtype[Any], origin: Origin
+) -> NDArray[Any]:
+    """Decode one chunk.
+
+    Args:
+        stages: in decoding order.
+        encoded: the encoded bytes.
+        shape: of the decoded chunk.
+        dtype: of its items.
+        origin: where the bytes are from, for messages.
+
+    Returns:
+        An array in C order, which may share memory with ``encoded``.
+
+    Raises:
+        DecodeError, UnsupportedCodecError: they cannot be decoded.
+        MemoryError: there is not enough.
+    """
+    data = encoded
+    name = "decoding"
+    for stage in stages:
+        data = stage.run(data, origin)
+        name = stage.name if isinstance(stage, PythonStage) else name
+    try:
+        return as_items(data, prod(shape), dtype).reshape(shape)
+    except (TypeError, ValueError) as error:
+        path, offset, length, chunk = origin
+        raise codec_error(name, error, path=path, offset=offset, length=length, chunk=chunk) from error
