@@ -25,6 +25,7 @@ RINGIO = {
     "default_reader",
     "Statistics",
     "Store",
+    "progress_bar",
     "Plan",
     "Task",
     "Tasks",

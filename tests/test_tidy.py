@@ -69,6 +69,9 @@ RINGIO_ZARR_FLOORS = [
     ["_group"],
     ["_open"],
     ["__init__"],
+    ["_verify", "_cli_show"],
+    ["_cli"],
+    ["__main__"],
 ]
 C_FLOORS = [
     ["ringio_api"],

@@ -37,6 +37,7 @@ from ._errors import (
 )
 from ._memory import empty
 from ._plan import Plan
+from ._progress import progress_bar
 from ._ranges import Ranges
 from ._reader import Reader, default_reader, read_ranges
 from ._statistics import Statistics
@@ -59,6 +60,7 @@ __all__ = [
     "default_reader",
     "Statistics",
     "Store",
+    "progress_bar",
     # decoding and assembling
     "Plan",
     "Task",

@@ -84,6 +84,19 @@ def check_progress(progress: Progress) -> Callable[[int, int], object] | bool:
     raise TypeError(f"progress is {progress!r}; True or a function of (bytes_done, bytes_total) is due")
 
 
+def progress_bar(bytes_total: int) -> Callable[[int, int], object]:
+    """The bar that ``progress=True`` shows, on standard error: for work that takes many batches.
+
+    Args:
+        bytes_total: how much there is to do.
+
+    Returns:
+        A function of (bytes done, bytes in all), which takes the bar down when both are the same. Where tqdm is not
+        installed it writes a line of text to a terminal, and nothing elsewhere.
+    """
+    return _bar(bytes_total)
+
+
 def _bar(bytes_total: int) -> Callable[[int, int], object]:
     try:
         from tqdm.auto import tqdm

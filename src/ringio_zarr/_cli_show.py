@@ -1,0 +1,86 @@
+"""What ``ringio-zarr info`` and ``tree`` show, as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._array import Array
+from ._errors import UnsupportedError
+from ._group import Group
+
+
+def info_text(node: Array | Group, *, complete: bool) -> str:
+    """An array or group for people."""
+    lines = [str(node.info_complete() if complete else node.info)]
+    if isinstance(node, Array) and node.dimension_names is not None:
+        lines.append(f"Dimension names    : {node.dimension_names}")
+    if len(node.attrs):
+        lines += ["", "Attributes", *(f"  {key}: {value!r}" for key, value in node.attrs.items())]
+    return "\n".join(lines) + "\n"
+
+
+def info_json(node: Array | Group, *, complete: bool) -> dict[str, Any]:
+    """The same for machines."""
+    info = node.info_complete() if complete else node.info
+    fields = {"type": "array" if isinstance(node, Array) else "group", "location": node.location, **info._asdict()}
+    if isinstance(node, Array):
+        fields["dtype"] = str(node.dtype)
+        fields["fill_value"] = None if node.fill_value is None else plain(node.fill_value)
+        fields["dimension_names"] = node.dimension_names
+    return {**fields, "attributes": dict(node.attrs)}
+
+
+def tree_text(node: Array | Group, level: int | None) -> str:
+    """All that is below, as lines."""
+    if isinstance(node, Array):
+        return f"{node.name} {node.shape} {node.dtype}\n"
+    return f"{node.tree(level)}\n"
+
+
+def tree_json(node: Array | Group, level: int | None, above: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The same as nested objects.
+
+    Args:
+        node: at the top.
+        level: how deep; None for all.
+        above: locations that were passed on the way, to which links may lead back.
+    """
+    if isinstance(node, Array):
+        return {
+            "type": "array",
+            "shape": node.shape,
+            "dtype": str(node.dtype),
+            "chunks": node.chunks,
+            "shards": node.shards,
+        }
+    place = real_location(node)
+    tree: dict[str, Any] = {"type": "group"}
+    if level == 0 or place in above:
+        return tree
+    members: dict[str, Any] = {}
+    for name in node.keys():  # noqa: SIM118  # __iter__ of a group is the same
+        try:
+            member = node[name]
+        except UnsupportedError as error:
+            members[name] = {"type": "unsupported", "error": str(error)}
+        else:
+            members[name] = tree_json(member, None if level is None else level - 1, above | {place})
+    return {**tree, "members": members}
+
+
+def real_location(group: Group) -> str:
+    """One name for each group, whatever links lead to it, where the store knows of links."""
+    real_path = getattr(group.store, "real_path", None)
+    return group.location if real_path is None else str(real_path(group.path))
+
+
+def plain(value: Any) -> Any:
+    """A scalar, or nested lists of them, as JSON has it; text where it has no such thing."""
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "dtype") and value.dtype.kind in "mMcV":
+        return str(value)
+    item = value.item() if hasattr(value, "item") else value
+    if isinstance(item, float) and not -float("inf") < item < float("inf"):
+        return str(item)  # JSON has neither NaN nor infinity
+    return item if isinstance(item, str | int | float | bool | None) else str(item)
