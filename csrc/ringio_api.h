@@ -314,8 +314,8 @@ struct ringio_grid {
     uint32_t level_count;       /* 1: no shards */
     int64_t chunk_shape[32];    /* elements of an innermost chunk along each dimension */
     int64_t chunk_strides[32];  /* bytes between neighbours in a decoded innermost chunk */
-    int64_t level_factors[128]; /* [level * 32 + dimension], level 0 outermost: innermost chunks per its chunk */
-    uint64_t id_strides[128];   /* [level * 32 + dimension] */
+    int64_t level_factors[256]; /* [level * 32 + dimension], level 0 outermost: innermost chunks per its chunk */
+    uint64_t id_strides[256];   /* [level * 32 + dimension] */
 };
 
 /* Boxes to be read: box i has 'counts' elements along each dimension, 'steps' apart, from 'starts'. Arrays are

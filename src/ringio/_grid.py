@@ -30,7 +30,7 @@ class Grid:
         struct: ``struct ringio_grid *``.
 
     Raises:
-        ValueError: sequences of different lengths, more than 32 dimensions or 4 levels, numbers out of range.
+        ValueError: sequences of different lengths, more than 32 dimensions or 8 levels, numbers out of range.
 
     >>> grid = Grid((2, 3), (12, 4), [(1, 1)], [(4, 1)])  # chunks of 2 x 3 items of 4 bytes, 4 of them in a row
     >>> from ringio.planning import layout
@@ -73,7 +73,7 @@ class Grid:
         if dim_count > MAX_DIMS:
             raise ValueError(f"{dim_count} dimensions, at most {MAX_DIMS} are supported")
         if not 1 <= level_count <= len(ffi.new("struct ringio_grid *").id_strides) // MAX_DIMS:
-            raise ValueError(f"{level_count} levels, 1 to 4 are supported")
+            raise ValueError(f"{level_count} levels, 1 to 8 are supported")
         if len(self.id_strides) != level_count:
             raise ValueError(f"id_strides of {len(self.id_strides)} levels, level_factors of {level_count}")
         for row in (self.chunk_strides, *self.level_factors, *self.id_strides):

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from ringio import empty
 
 from ._chain import build_pipeline
-from ._grid import grid_shape
 from ._metadata import ArrayMetadata
 from ._node import Node, Options
 from ._planner import Boxes, Planner, Progress
@@ -53,7 +52,12 @@ class Array(Node):
         super().__init__(store, path, metadata, options)
         self._metadata = metadata
         self._location = self.location
-        self._planner = Planner(metadata, build_pipeline(metadata), self._location, options.cache)
+        if metadata.axes is None:
+            self._planner = Planner(metadata, build_pipeline(metadata), self._location, options.cache)
+        else:
+            from ._rectilinear import RectilinearPlanner  # late: few arrays have chunks of different shapes
+
+            self._planner = RectilinearPlanner(metadata, self._location, options.cache)
         self._shape = metadata.shape
         self.dtype = metadata.dtype
 
@@ -95,7 +99,7 @@ class Array(Node):
     @property
     def cdata_shape(self) -> tuple[int, ...]:
         """How many chunks (inner chunks where there are shards) there are along each dimension."""
-        return grid_shape(self._shape, self.chunks)
+        return self._metadata.grid_shape
 
     @property
     def nchunks(self) -> int:
@@ -123,10 +127,10 @@ class Array(Node):
         return self._shape[0]
 
     def __repr__(self) -> str:
-        shards = f" shards={self.shards}" if self.shards else ""
+        dtype = self.dtype if self.dtype.kind == "V" else self.dtype.str
         return (
-            f"<ringio_zarr.Array {self._location!r} shape={self._shape} dtype={self.dtype.str} "
-            f"chunks={self.chunks}{shards}>"
+            f"<ringio_zarr.Array {self._location!r} shape={self._shape} dtype={dtype} "
+            f"{self._metadata.describe_chunks()}>"
         )
 
     def __getitem__(self, selection: Any) -> Any:
@@ -293,7 +297,7 @@ class Array(Node):
         """The same, with the number of chunks (shards, where there are shards) that are stored, and their bytes."""
         from ._stored import KeyParser, stored_files
 
-        parser = KeyParser(self._metadata.chunk_keys, grid_shape(self._shape, self._metadata.chunk_shape))
+        parser = KeyParser(self._metadata.chunk_keys, self._metadata.outer_grid_shape)
         files = list(stored_files(self._location, parser))
         return self.info._replace(
             count_bytes_stored=sum(file.nbytes for file in files),

@@ -22,7 +22,7 @@ ARRAY_TO_BYTES: Final = {"bytes", "sharding_indexed"}
 # zarr-python writes some of these under "numcodecs."; the encoded bytes are the same.
 BYTES_TO_BYTES: Final = {"blosc", "zstd", "lz4", "gzip", "zlib", "crc32c", "shuffle"}
 # Levels of grids that a plan can hold (level_factors of struct ringio_grid), less one for the innermost chunks.
-MAX_SHARDING_DEPTH: Final = 3
+MAX_SHARDING_DEPTH: Final = 7
 
 
 def parse_v3_codecs(value: object, dtype: np.dtype[Any], dim_count: int, place: Place) -> tuple[Codec, ...]:
@@ -100,6 +100,8 @@ def _parse_sharding(
         if codec["name"] not in ("bytes", "crc32c"):
             raise index_place.at(i).unsupported(f"codec {codec['name']!r} for a shard index is not supported")
     shape_value = require(configuration, "chunk_shape", place)
+    if isinstance(shape_value, list | tuple):
+        shape_value = [1 if item is True else item for item in shape_value]  # as zarr-python has written it
     return {
         "name": "sharding_indexed",
         "configuration": {

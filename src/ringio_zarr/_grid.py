@@ -14,6 +14,18 @@ def grid_shape(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[int, .
     return tuple(-(-length // chunk) for length, chunk in zip(shape, chunk_shape, strict=True))
 
 
+def regular_sizes(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Elements of each chunk that are in the array, along each dimension.
+
+    >>> regular_sizes((10, 4, 0), (4, 4, 4))
+    ((4, 4, 2), (4,), ())
+    """
+    return tuple(
+        tuple(min(chunk, length - start) for start in range(0, length, chunk))
+        for length, chunk in zip(shape, chunk_shape, strict=True)
+    )
+
+
 def c_strides(shape: Sequence[int], item_stride: int = 1) -> tuple[int, ...]:
     """The strides of a C-order array, ``item_stride`` being that of the last dimension.
 

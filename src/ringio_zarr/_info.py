@@ -30,8 +30,8 @@ class ArrayInfo(NamedTuple):
         data_type: as zarr-python calls it.
         fill_value: of missing chunks.
         shape: of the array.
-        shard_shape: None where there are no shards.
-        chunk_shape: of the inner chunks where there are shards; None where they differ.
+        shard_shape: None where there are no shards; "<variable>" where they differ.
+        chunk_shape: of the inner chunks where there are shards; "<variable>" where they differ.
         order: "C" or "F".
         store_type: the class of the store.
         filters: codecs from array to array.
@@ -47,7 +47,7 @@ class ArrayInfo(NamedTuple):
     fill_value: Any
     shape: tuple[int, ...]
     shard_shape: tuple[int, ...] | str | None
-    chunk_shape: tuple[int, ...] | None
+    chunk_shape: tuple[int, ...] | str
     order: str
     store_type: str
     filters: tuple[str, ...]
@@ -68,7 +68,7 @@ class ArrayInfo(NamedTuple):
         if self.shard_shape is not None:
             rows.append(("Shard shape", self.shard_shape))
         rows += [
-            ("Chunk shape", "<variable>" if self.chunk_shape is None else self.chunk_shape),
+            ("Chunk shape", self.chunk_shape),
             ("Order", self.order),
             ("Read-only", True),
             ("Store type", self.store_type),
@@ -134,13 +134,15 @@ def array_info(
 ) -> ArrayInfo:
     """The information about an array that its metadata has, and what else is known."""
     filters, serializer, compressors = _codec_texts(metadata)
+    outer = "<variable>" if metadata.axes else metadata.chunk_shape
+    sharding = metadata.sharding
     return ArrayInfo(
         zarr_format=metadata.zarr_format,
         data_type=data_type_text(metadata.dtype, metadata.document),
         fill_value=metadata.fill_value,
         shape=metadata.shape,
-        shard_shape=metadata.shards,
-        chunk_shape=metadata.chunks,
+        shard_shape=None if sharding is None else outer,
+        chunk_shape=outer if sharding is None else sharding["chunk_shape"],
         order=metadata.order,
         store_type=store_type,
         filters=filters,
@@ -193,7 +195,7 @@ def _codec_texts(metadata: ArrayMetadata) -> tuple[tuple[str, ...], str | None, 
         compressors = (_v2_text(compressor),) if compressor else ()
         return tuple(_v2_text(item) for item in document.get("filters") or ()), None, compressors
     codecs = document["codecs"]
-    if metadata.shards is not None:
+    if metadata.sharding is not None:
         codecs = codecs[0]["configuration"]["codecs"]
     names = [_name(codec) for codec in codecs]
     place = next((number for number, name in enumerate(names) if name in _SERIALIZERS), 0)

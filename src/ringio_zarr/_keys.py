@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -85,6 +85,9 @@ def parse_key_encoding(value: object, place: Place) -> ChunkKeyEncoding:
     >>> parse_key_encoding({"name": "default"}, Place("zarr.json", "chunk_key_encoding"))
     ChunkKeyEncoding(name='default', separator='/')
     """
+    if isinstance(value, Mapping) and "separator" in value:  # as zarr-python takes it from its users
+        value = {"configuration": {"separator": value["separator"]}, **value}
+        del value["separator"]
     name, configuration = parse_extension(value, place)
     if name not in _DEFAULT_SEPARATORS:
         raise place.unsupported(f"chunk key encoding {excerpt(name)} is not supported")

@@ -7,11 +7,13 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from ._axes import Axis, parse_axes, parse_chunk_shapes
 from ._codecs import Codec, parse_v2_codecs, parse_v3_codecs
 from ._document import parse_extension, parse_object, parse_shape, refuse_extra_fields, refuse_keys, require
 from ._dtypes import parse_v2_dtype, parse_v3_dtype
 from ._errors import Place, excerpt
 from ._fill import parse_fill
+from ._grid import grid_shape, regular_sizes
 from ._keys import ChunkKeyEncoding, parse_key_encoding, parse_separator
 
 _ARRAY_KEYS: Final = {
@@ -47,6 +49,8 @@ class ArrayMetadata(NamedTuple):
         chunk_keys: how chunks are named.
         codecs: in encoding order, in one spelling for v2 and v3 (see ``_codecs``).
         document: as it was given.
+        axes: how each dimension is cut where the chunks are not all of one shape, ``chunk_shape`` being that of the
+            first one; None for a regular grid.
     """
 
     path: str
@@ -62,6 +66,7 @@ class ArrayMetadata(NamedTuple):
     chunk_keys: ChunkKeyEncoding
     codecs: tuple[Codec, ...]
     document: Mapping[str, Any]
+    axes: tuple[Axis, ...] | None = None
 
     @property
     def ndim(self) -> int:
@@ -79,12 +84,49 @@ class ArrayMetadata(NamedTuple):
     def chunks(self) -> tuple[int, ...]:
         """The shape that zarr-python calls ``chunks``: that of a shard's inner chunks, or else of the outer grid."""
         sharding = self.sharding
+        if self.axes and sharding is None:
+            raise NotImplementedError(
+                f"{self.path}: the chunks have no one shape; read_chunk_sizes says which they have"
+            )
         return self.chunk_shape if sharding is None else sharding["chunk_shape"]
 
     @property
     def shards(self) -> tuple[int, ...] | None:
         """The shape that zarr-python calls ``shards``, None where there are none."""
+        if self.axes and self.sharding is not None:
+            raise NotImplementedError(
+                f"{self.path}: the shards have no one shape; write_chunk_sizes says which they have"
+            )
         return None if self.sharding is None else self.chunk_shape
+
+    @property
+    def outer_grid_shape(self) -> tuple[int, ...]:
+        """How many chunks of the outer grid, that is files, there may be along each dimension."""
+        if self.axes is not None:
+            return tuple(axis.chunk_count for axis in self.axes)
+        return grid_shape(self.shape, self.chunk_shape)
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """The same for what zarr-python calls chunks: inner chunks where there are shards."""
+        return self.outer_grid_shape if self.sharding is None else grid_shape(self.shape, self.chunks)
+
+    def chunk_sizes(self, *, outer: bool) -> tuple[tuple[int, ...], ...]:
+        """Elements of each chunk that are in the array, along each dimension; of the outer grid, or of inner chunks."""
+        if self.axes is not None and (outer or self.sharding is None):
+            return tuple(axis.sizes() for axis in self.axes)
+        return regular_sizes(self.shape, self.chunk_shape if outer else self.chunks)
+
+    def describe_chunks(self) -> str:
+        """For a repr: the shapes of chunks and shards.
+
+        >>> parse_array_metadata({"zarr_format": 2, "shape": [4], "chunks": [2], "dtype": "|b1", "fill_value": 0,
+        ...     "order": "C", "compressor": None}, zarr_format=2, path="").describe_chunks()
+        'chunks=(2,)'
+        """
+        sharding = self.sharding
+        outer = "<variable>" if self.axes else str(self.chunk_shape)
+        return f"chunks={outer}" if sharding is None else f"chunks={sharding['chunk_shape']} shards={outer}"
 
 
 class GroupMetadata(NamedTuple):
@@ -180,11 +222,15 @@ def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
     dtype = parse_v3_dtype(require(document, "data_type", top), top.at("data_type"))
     fill = parse_fill(require(document, "fill_value", top), dtype, top.at("fill_value"), zarr_format=3)
     keys_place = top.at("chunk_key_encoding")
+    codecs = parse_v3_codecs(require(document, "codecs", top), dtype, len(shape), top.at("codecs"))
+    chunk_shape, axes = _parse_chunk_grid(
+        require(document, "chunk_grid", top), shape, _inner_chunk_shape(codecs), top.at("chunk_grid")
+    )
     return ArrayMetadata(
         path=path,
         zarr_format=3,
         shape=shape,
-        chunk_shape=_parse_chunk_grid(require(document, "chunk_grid", top), shape, top.at("chunk_grid")),
+        chunk_shape=chunk_shape,
         dtype=dtype,
         fill_value=fill.value,
         fill_data=fill.data,
@@ -192,8 +238,9 @@ def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
         dimension_names=_parse_dimension_names(document.get("dimension_names"), len(shape), top.at("dimension_names")),
         order="C",
         chunk_keys=parse_key_encoding(require(document, "chunk_key_encoding", top), keys_place),
-        codecs=parse_v3_codecs(require(document, "codecs", top), dtype, len(shape), top.at("codecs")),
+        codecs=codecs,
         document=document,
+        axes=axes,
     )
 
 
@@ -247,22 +294,44 @@ def _check_node_type(document: Mapping[str, Any], node_type: str, top: Place) ->
         raise top.at("node_type").error(f"expected {node_type!r}, got {excerpt(value)}")
 
 
-def _parse_chunk_grid(value: object, shape: tuple[int, ...], place: Place) -> tuple[int, ...]:
+def _parse_chunk_grid(
+    value: object, shape: tuple[int, ...], inner: tuple[int, ...], place: Place
+) -> tuple[tuple[int, ...], tuple[Axis, ...] | None]:
+    """The shape of the chunks, or of the first one and how each dimension is cut."""
     name, configuration = parse_extension(value, place)
+    inside = place.at("configuration")
+    if name == "rectilinear":
+        return _first_shape(parse_axes(configuration, shape, inside))
     if name != "regular":
         raise place.unsupported(f"chunk grid {excerpt(name)} is not supported")
-    inside = place.at("configuration")
     refuse_keys(configuration, {"chunk_shape"}, inside)
-    return _parse_chunk_shape(require(configuration, "chunk_shape", inside), shape, inside.at("chunk_shape"))
+    chunks = require(configuration, "chunk_shape", inside)
+    inside = inside.at("chunk_shape")
+    if isinstance(chunks, list) and any(isinstance(item, list) for item in chunks):  # of zarr-python 3.2
+        return _first_shape(parse_chunk_shapes(chunks, shape, inside))
+    return _parse_chunk_shape(chunks, shape, inside, inner), None
 
 
-def _parse_chunk_shape(value: object, shape: tuple[int, ...], place: Place) -> tuple[int, ...]:
-    """zarr-python wrote 0 for a dimension of no elements; it reads that as 1, and so do we."""
+def _first_shape(axes: tuple[Axis, ...]) -> tuple[tuple[int, ...], tuple[Axis, ...]]:
+    return tuple(int(axis.lengths[0]) for axis in axes), axes
+
+
+def _parse_chunk_shape(
+    value: object, shape: tuple[int, ...], place: Place, inner: tuple[int, ...] = ()
+) -> tuple[int, ...]:
+    """zarr-python wrote 0, and true for 1. It reads 0 as 1, or as the inner chunks of a shard, and so do we."""
+    if isinstance(value, list | tuple):
+        value = [1 if item is True else item for item in value]
     chunk_shape = parse_shape(value, place, dim_count=len(shape))
-    for i, (length, chunk) in enumerate(zip(shape, chunk_shape, strict=True)):
-        if chunk == 0 and length > 0:
-            raise place.at(i).error("a chunk of no elements")
-    return tuple(chunk or 1 for chunk in chunk_shape)
+    return tuple(chunk or (inner[i] if i < len(inner) else 1) for i, chunk in enumerate(chunk_shape))
+
+
+def _inner_chunk_shape(codecs: tuple[Codec, ...]) -> tuple[int, ...]:
+    for codec in codecs:
+        if codec["name"] == "sharding_indexed":
+            shape: tuple[int, ...] = codec["configuration"]["chunk_shape"]
+            return shape
+    return ()
 
 
 def _parse_dimension_names(value: object, dim_count: int, place: Place) -> tuple[str | None, ...] | None:
