@@ -1,0 +1,97 @@
+"""What ringio_zarr makes of an array of the matrix, next to what others make of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import zarr
+
+import ringio_zarr
+
+
+class Outcome(StrEnum):
+    """How a read went."""
+
+    MATCHES = "matches"
+    DIFFERS = "differs"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable by the other one"
+
+
+class Result(NamedTuple):
+    """One read: of a case, or of one of its selections."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+def same(ours: Any, theirs: Any) -> str:
+    """What is different about two results, down to the bits of NaNs; "" if nothing is."""
+    if type(ours) is not type(theirs):
+        return f"type {type(ours).__name__}, expected {type(theirs).__name__}"
+    left, right = np.asarray(ours), np.asarray(theirs)
+    if left.shape != right.shape:
+        return f"shape {left.shape}, expected {right.shape}"
+    if left.dtype != right.dtype:
+        return f"dtype {left.dtype!r}, expected {right.dtype!r}"
+    if left.dtype.kind in "OT":
+        equal = all(_same_item(a, b) for a, b in zip(left.ravel().tolist(), right.ravel().tolist(), strict=True))
+    else:
+        equal = left.tobytes() == right.tobytes()
+    return "" if equal else f"values {left.ravel()[:4]!r}, expected {right.ravel()[:4]!r}"
+
+
+def _same_item(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, np.ndarray):
+        return same(ours, theirs) == ""
+    return type(ours) is type(theirs) and bool(ours == theirs)
+
+
+def attempt(read: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """The result, or the exception."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read(), None
+    except Exception as error:
+        return None, error
+
+
+REFUSALS = (ringio_zarr.UnsupportedError, NotImplementedError)
+
+
+def compare(read: Callable[[Any], Any], ours: Any, theirs: Any) -> Result:
+    """One read of two arrays."""
+    expected, their_error = attempt(lambda: read(theirs))
+    got, our_error = attempt(lambda: read(ours))
+    if their_error is not None:
+        if our_error is None:
+            return Result(Outcome.UNREADABLE, f"{type(their_error).__name__}: {their_error}")
+        return Result(Outcome.MATCHES if _alike(our_error, their_error) else Outcome.DIFFERS, f"{our_error!r:.200}")
+    if our_error is not None:
+        return Result(Outcome.REFUSED if isinstance(our_error, REFUSALS) else Outcome.DIFFERS, f"{our_error!r:.200}")
+    problem = same(got, expected)
+    return Result(Outcome.DIFFERS if problem else Outcome.MATCHES, problem)
+
+
+def _alike(ours: Exception, theirs: Exception) -> bool:
+    """Whether who catches the one catches the other."""
+    kinds = (IndexError, ValueError, TypeError, KeyError, OSError)
+    return any(isinstance(ours, kind) and isinstance(theirs, kind) for kind in kinds)
+
+
+def open_both(path: Path) -> tuple[Any, Any, Result | None]:
+    """The array as ringio_zarr has it, as zarr-python has it, and a result if one of them does not have it."""
+    theirs, their_error = attempt(lambda: zarr.open_array(path, mode="r"))
+    ours, our_error = attempt(lambda: ringio_zarr.open_array(path))
+    if their_error is not None:
+        return ours, theirs, Result(Outcome.UNREADABLE, f"{type(their_error).__name__}: {their_error!s:.200}")
+    if our_error is not None:
+        outcome = Outcome.REFUSED if isinstance(our_error, REFUSALS) else Outcome.DIFFERS
+        return ours, theirs, Result(outcome, f"{our_error!r:.300}")
+    return ours, theirs, None
