@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # install_servers.sh [PYTHON]: puts the servers that tests of remote reads talk to into build/servers: nginx, azurite from
-# npm, and moto in a virtual environment of its own.  Nothing outside of that folder is touched, and no service is started,
+# npm, and moto in a virtual environment of its own; and zarrita, which writes arrays that ringio_zarr must read.  Nothing outside of that folder is touched, and no service is started,
 # as installing nginx's package would; an nginx or azurite of this machine is taken as it is.  Says what could not be had,
 # and fails then: the tests that want it are skipped.
 set -uo pipefail
@@ -9,6 +9,7 @@ target=build/servers
 python=${1:-python3}
 # The last that runs on Node.js before 21.
 azurite_version=3.35.0
+zarrita_version=0.7.5
 failed=0
 
 have() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1" > /dev/null; }
@@ -45,6 +46,14 @@ install_azurite() {
     "azurite@$azurite_version"
 }
 
+install_zarrita() {
+  [ -d "$target/zarrita/node_modules/zarrita" ] && return
+  have npm || { echo "No npm here, so no zarrita." >&2; return 1; }
+  echo "Installing zarrita $zarrita_version into $target" >&2
+  run "$target/zarrita.log" npm install --prefix "$target/zarrita" --no-audit --no-fund --omit=dev --ignore-scripts \
+    "zarrita@$zarrita_version"
+}
+
 # Apart from the tests' own environment: what moto needs of botocore is not what s3fs needs of it.
 make_moto() {
   rm -rf "$target/moto"
@@ -60,7 +69,7 @@ install_moto() {
 mkdir -p "$target"
 # At once: each waits for its download or for its one core.
 jobs=()
-for install in install_moto install_nginx install_azurite; do
+for install in install_moto install_nginx install_azurite install_zarrita; do
   "$install" &
   jobs+=($!)
 done

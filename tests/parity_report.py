@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from parity.cases import Case, cases
-from parity.compare import Outcome, Result, attempt, compare, open_both
+from parity.cases import Case, attempt_write, cases
+from parity.compare import Outcome, Result, compare, open_both
 from parity.selections import selections
 
 UNWRITTEN = "zarr-python cannot write it"
@@ -28,8 +28,7 @@ UNWRITTEN = "zarr-python cannot write it"
 def check(case: Case, root: Path) -> list[tuple[str, Result]] | None:
     """Every selection of one case and how it went; None where there is nothing to read."""
     path = root / "array.zarr"
-    _, error = attempt(lambda: case.write(path))
-    if error is not None:
+    if not attempt_write(case, path):
         return None
     ours, theirs, problem = open_both(path)
     if problem is not None:
