@@ -95,6 +95,10 @@ class MemoryLimitError(RingioError, MemoryError):
     """One request needs more memory than the reader's ``memory_limit_bytes`` leaves for it."""
 
 
+# Shown, and found by pickle, where they are to be imported from.
+for _each in (RingioError, *RingioError.__subclasses__()):
+    _each.__module__ = "ringio"
+
 STORE_FAILED: Final = 10100
 """Status of a task, negated, that the C core does not know: see :class:`StoreError`."""
 
