@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "files.h"
+#include "thread.h"
 
 #define THREADS_MAX 16
 #define STACK_NBYTES ((size_t)256 << 10)
@@ -69,16 +70,11 @@ void ahead_start(struct ahead *ahead, struct ringio_job *job, uint32_t thread_co
         return;
     looks->job = job;
     atomic_store_explicit(&looks->cursor, job_position(job), memory_order_relaxed);
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_NBYTES);
     if (thread_count > THREADS_MAX)
         thread_count = THREADS_MAX;
-    /* Signals are blocked in the threads of a reader, and so in those that they start. */
-    while (looks->thread_count < thread_count &&
-           pthread_create(&looks->threads[looks->thread_count], &attributes, look_ahead_main, looks) == 0)
+    while (looks->thread_count < thread_count && thread_start(&looks->threads[looks->thread_count], "ringio-ahead",
+                                                              STACK_NBYTES, look_ahead_main, looks) == 0)
         looks->thread_count++;
-    pthread_attr_destroy(&attributes);
     ahead->looks = looks;
 }
 

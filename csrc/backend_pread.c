@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend_aio.h"
 #include "backend_private.h"
+#include "clock.h"
 
 /* The "threads" backend: plain system calls of the worker's own thread.  It looks ahead in place of having threads of
    its own: when a read is submitted the kernel is told to fetch its pages, and by the time it is reaped they are mostly
@@ -33,13 +33,6 @@ struct pread_backend {
 
 /* A cached read takes 0.5 us and copies 5 bytes or more a nanosecond; no disk or network answers within 20 us. */
 #define CACHED_READ_NS 20000
-
-static int64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static int32_t read_waiting(const struct slot *slot)
 {
@@ -121,9 +114,9 @@ static void read_oldest(struct pread_backend *self)
     if (slot->file->nowait || slot->block_nbytes) {
         slot->result = read_waiting(slot);
     } else {
-        int64_t start_ns = clock_ns();
+        uint64_t start_ns = now_ns();
         slot->result = read_waiting(slot);
-        learn(self, clock_ns() - start_ns < CACHED_READ_NS + (slot->result > 0 ? slot->result : 0));
+        learn(self, now_ns() - start_ns < CACHED_READ_NS + (slot->result > 0 ? (uint32_t)slot->result : 0));
     }
     slot_queue_push(&self->done, slot);
 }

@@ -4,8 +4,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "trace.h"
 
 int held_init(struct held_files *held, struct file_cache *cache, const struct ringio_options *options,
               uint32_t request_count)
@@ -49,13 +50,6 @@ void held_rest(struct held_files *held)
     ahead_stop(&held->ahead);
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* How many files a job can come to use: a plan may name more than its requests want. */
 static uint64_t used_file_count(const struct ringio_job *job)
 {
@@ -87,12 +81,14 @@ static int open_file(struct held_files *held, struct held_file *place, struct ri
     if (job->opens_nothing && !file_is_open(held->cache, path))
         return 1;
     int is_watched = used_file_count(job) >= AHEAD_FILES_MIN;
-    uint64_t begin_ns = is_watched ? now_ns() : 0;
+    uint64_t begin_ns = is_watched ? now_ns() : trace_begin();
     int status = job->looks_up_late     ? file_get_known(held->cache, path, expected, &file)
                  : opens_once(held, job) ? file_get_once(held->cache, path, expected, &file)
                                          : file_get(held->cache, path, expected, &file);
     if (is_watched)
         ahead_note(&held->ahead, job, now_ns() - begin_ns);
+    if (trace_is_on())
+        trace_end(RINGIO_EVENT_OPEN, begin_ns, 0, 1);
     if (status)
         return status;
     if (!expected && job_saw(job, index, &file->identity)) {

@@ -6,13 +6,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "files.h"
 #include "sort.h"
+#include "thread.h"
 
 /* ------------------------------------------------------------------------------------------------- looking them up */
 
@@ -40,20 +40,13 @@ static void *look_up(void *argument)
     return NULL;
 }
 
-/* Signals are for the threads of the program.  Returns how many were started: none is no failure. */
+/* Returns how many were started: none is no failure. */
 static uint32_t start_helpers(struct lookup *lookup, pthread_t *helpers, uint32_t count)
 {
     uint32_t started_count = 0;
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, HELPER_STACK_NBYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (started_count < count && pthread_create(&helpers[started_count], &attributes, look_up, lookup) == 0)
+    while (started_count < count &&
+           thread_start(&helpers[started_count], "ringio-stat", HELPER_STACK_NBYTES, look_up, lookup) == 0)
         started_count++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
     return started_count;
 }
 

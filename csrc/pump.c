@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "trace.h"
 
 /* A claim is at most this many requests, so that the end of a job is shared out, and its turn does not last long. */
 #define CLAIM_MAX 16
@@ -21,13 +22,6 @@
 
 /* Of reads past the page cache, none of which completes at once: a disk of 3 GB/s is busy with so much for 5 ms. */
 #define WINDOW_NBYTES_DIRECT ((uint64_t)16 << 20)
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* --------------------------------------------------------------------------------------------------- life of a pump */
 
@@ -174,9 +168,21 @@ static void report(struct pump *pump, struct ringio_job *job)
     pump->done_count = 0;
 }
 
+/* Notes a round: it began when the one before ended, and 'wait_ns' and 'reaped_ns' stand around its waiting.  What is
+   counted is what was in flight, and what came back. */
+static void trace_round(const struct pump *pump, uint64_t wait_ns, uint64_t reaped_ns, uint64_t end_ns,
+                        uint64_t waiting_nbytes, uint32_t waiting_count, uint32_t count)
+{
+    trace_span(RINGIO_EVENT_SUBMIT, pump->round_ns, wait_ns, waiting_nbytes, waiting_count);
+    trace_span(RINGIO_EVENT_WAIT, wait_ns, reaped_ns, waiting_nbytes, waiting_count);
+    trace_span(RINGIO_EVENT_COMPLETE, reaped_ns, end_ns, pump->in_flight_nbytes, count);
+}
+
 /* Waits for reads, then decodes and scatters them. */
 static void reap(struct pump *pump)
 {
+    uint64_t waiting_nbytes = pump->in_flight_nbytes;
+    uint32_t waiting_count = pump->in_flight;
     struct slot *completed[REAP_MAX];
     uint64_t begin_ns = now_ns(), lost = pump->backend->lost;
     uint32_t count = pump->backend->ops->reap(pump->backend, completed, REAP_MAX, 1);
@@ -197,7 +203,11 @@ static void reap(struct pump *pump)
         pump->in_flight_nbytes -= work->counted_nbytes;
         work_give(pump, work);
     }
-    counter_add(&pump->counters.decode_ns, now_ns() - reaped_ns);
+    uint64_t end_ns = now_ns();
+    counter_add(&pump->counters.decode_ns, end_ns - reaped_ns);
+    if (trace_is_on())
+        trace_round(pump, begin_ns, reaped_ns, end_ns, waiting_nbytes, waiting_count, count);
+    pump->round_ns = end_ns;
 }
 
 static uint64_t claim_size(const struct ringio_job *job, uint32_t worker_count)
@@ -209,6 +219,7 @@ static uint64_t claim_size(const struct ringio_job *job, uint32_t worker_count)
 void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t *job_count, uint32_t worker_count)
 {
     uint64_t next = 0, end = 0, begin_ns = now_ns();
+    pump->round_ns = begin_ns;
     for (;;) {
         while (window_is_open(pump)) {
             if (atomic_load_explicit(&job->cancelled, memory_order_relaxed))
@@ -234,6 +245,8 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
             break;
         report(pump, job);
     }
+    if (trace_is_on())
+        trace_span(RINGIO_EVENT_SUBMIT, pump->round_ns, now_ns(), 0, 0); /* what needed no reading */
     report(pump, job);
     held_rest(&pump->held);
     slab_rest(pump->slab);
@@ -251,7 +264,9 @@ static int read_cached(struct pump *pump, struct work *work)
     int place_count = slot->vectors ? (int)slot->vectors->count : 1;
     if (!slot->file->nowait || slot->block_nbytes)
         return 0;
+    uint64_t begin_ns = trace_begin();
     slot->result = (int32_t)preadv2(slot->file->fd, places, place_count, (off_t)slot->offset, RWF_NOWAIT);
+    trace_end(RINGIO_EVENT_READ, begin_ns, slot->result > 0 ? (uint64_t)slot->result : 0, 1);
     pump->held.round++;
     return slot->result >= 0 && (uint64_t)slot->result == slot->want_nbytes;
 #else
@@ -273,7 +288,7 @@ static void run_without_bytes(struct pump *pump, struct work *work)
 int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_max)
 {
     int finished = 1;
-    uint64_t nbytes = 0;
+    uint64_t nbytes = 0, begin_ns = trace_begin();
     for (uint64_t request = 0; finished && request < job->plan.request_count; request++) {
         struct work *work = work_take(pump);
         int status = work_begin(pump, work, job, request);
@@ -302,5 +317,6 @@ int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_m
     slab_rest(pump->slab);
     if (finished)
         atomic_store_explicit(&job->cursor, job->plan.request_count, memory_order_relaxed);
+    trace_end(RINGIO_EVENT_INLINE, begin_ns, nbytes, (uint32_t)job->plan.request_count);
     return finished;
 }

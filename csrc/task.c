@@ -1,8 +1,10 @@
+#define _GNU_SOURCE
 #include "task.h"
 
 #include <string.h>
 
 #include "scatter.h"
+#include "trace.h"
 
 /* ------------------------------------------------------------------------------------------------- checks of a plan */
 
@@ -176,6 +178,13 @@ static int decode(const struct ringio_plan *plan, const struct ringio_task *task
     return status;
 }
 
+/* Notes the decoding that began at 'begin_ns', if there was any to do; returns when what follows begins. */
+static uint64_t trace_decoded(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t begin_ns,
+                              uint64_t nbytes)
+{
+    return plan->chains[task->chain].codec_count ? trace_end(RINGIO_EVENT_DECODE, begin_ns, nbytes, 1) : begin_ns;
+}
+
 static void copy(const struct scatter_walk *walk, const uint8_t *decoded, uint8_t *target)
 {
     if (walk->row_nbytes && decoded + walk->source_offset != target + walk->target_offset)
@@ -197,24 +206,34 @@ static int run_one_box(const struct ringio_plan *plan, const struct ringio_task 
     uint8_t *place = scatter_is_whole(&walk, decoded_nbytes) ? target + walk.target_offset : scratch;
     struct interval wanted = {walk.source_first, walk.source_end};
     struct planes planes = {.count = place == scratch && scatter_takes_planes(&walk) ? walk.itemsize : 0};
+    uint64_t begin_ns = trace_begin();
     status = decode(plan, task, source, place, wanted, decoder, decoded, &planes, failure);
-    if (status == 0 && planes.count)
+    if (status)
+        return status;
+    uint64_t decoded_ns = trace_decoded(plan, task, begin_ns, decoded->nbytes);
+    if (planes.count)
         scatter_join(&walk, &planes, target);
-    else if (status == 0)
+    else
         copy(&walk, decoded->data, target);
-    return status;
+    trace_end(RINGIO_EVENT_SCATTER, decoded_ns, decoded->nbytes, 1);
+    return 0;
 }
 
 static int run_boxes(const struct ringio_plan *plan, const struct ringio_task *task, struct span source,
                      uint8_t *scratch, struct decoder *decoder, struct span *decoded, struct ringio_failure *failure)
 {
+    uint64_t begin_ns = trace_begin();
     int status = decode(plan, task, source, scratch, wanted_bytes(plan, task), decoder, decoded, NULL, failure);
+    if (status)
+        return status;
+    uint64_t decoded_ns = trace_decoded(plan, task, begin_ns, decoded->nbytes);
     for (uint32_t i = 0; status == 0 && i < task->projection_count; i++) {
         struct scatter_walk walk;
         status = prepare(plan, task->first_projection + i, 0, decoded->nbytes, &walk, failure);
         if (status == 0)
             copy(&walk, decoded->data, target_of(plan, task->first_projection + i));
     }
+    trace_end(RINGIO_EVENT_SCATTER, decoded_ns, decoded->nbytes, task->projection_count);
     return status;
 }
 
@@ -239,6 +258,7 @@ int task_run(const struct ringio_plan *plan, const struct ringio_task *task, str
 int task_fill(const struct ringio_plan *plan, const struct ringio_task *task, struct counters *counters,
               struct ringio_failure *failure)
 {
+    uint64_t begin_ns = trace_begin();
     for (uint32_t i = 0; i < task->projection_count; i++) {
         uint64_t projection = task->first_projection + i;
         const struct ringio_layout *layout = layout_of(plan, projection);
@@ -251,6 +271,7 @@ int task_fill(const struct ringio_plan *plan, const struct ringio_task *task, st
         if (walk.row_nbytes)
             scatter_fill(&walk, plan->fill_values + layout->fill_offset, target_of(plan, projection));
     }
+    trace_end(RINGIO_EVENT_FILL, begin_ns, 0, task->projection_count);
     counter_add(&counters->tasks, 1);
     counter_add(&counters->projections, task->projection_count);
     return 0;

@@ -46,6 +46,7 @@ struct pump {
     uint32_t done_count; /* requests of the current job that it does not know to be done */
     uint32_t in_flight;
     uint64_t in_flight_nbytes;
+    uint64_t round_ns; /* when the last completions were done with */
 };
 
 /* work_take() gives an idle work; there must be one.  work_drop() takes one back that came to nothing, work_give()

@@ -2,10 +2,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "reader.h"
+#include "thread.h"
 
 /* zstd, blosc and the kernel's own needs stay far below this; the default of 8 MiB is address space for nothing. */
 #define STACK_NBYTES ((size_t)1 << 20)
@@ -64,32 +64,11 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-/* Signals are for the threads of the program: Python's handlers want its main thread.  Those of a fault of the thread
-   itself cannot be left to others; blocked, they would kill the process without a word of faulthandler. */
 static int start_one(struct worker *worker, uint32_t index)
 {
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_NBYTES);
-    sigfillset(&all);
-    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&worker->thread, &attributes, worker_main, worker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-#ifdef __linux__
-    if (error == 0) {
-        char name[16];
-        snprintf(name, sizeof name, "ringio-%u", index);
-        pthread_setname_np(worker->thread, name);
-    }
-#else
-    (void)index;
-#endif
-    return -error;
+    char name[24];
+    snprintf(name, sizeof name, "ringio-%u", index);
+    return thread_start(&worker->thread, name, STACK_NBYTES, worker_main, worker);
 }
 
 int workers_start(struct ringio_reader *reader)

@@ -26,6 +26,7 @@ RINGIO = {
     "Statistics",
     "Store",
     "progress_bar",
+    "trace",
     "Plan",
     "Task",
     "Tasks",

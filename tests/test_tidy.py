@@ -16,12 +16,12 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports only from floors below its own: docs/architecture.md.
 RINGIO_FLOORS = [
-    ["_core", "_records", "_columns", "_limits", "_statistics", "_buffers", "_interpreters", "_version"],
+    ["_core", "_records", "_columns", "_limits", "_statistics", "_buffers", "_interpreters", "_version", "_spans"],
     ["_errors", "_failures", "_memory", "_object_pool", "_object_store", "_progress", "_store_options", "_targets"],
     ["_python_codecs"],
     ["_codec_steps"],
     ["_stages"],
-    ["_forked", "_paths", "_kernels", "_store_errors", "_tasks", "codecs"],
+    ["_forked", "_trace", "_paths", "_kernels", "_store_errors", "_tasks", "codecs"],
     ["_ranges", "_grid", "_stores"],
     ["_object_work", "_single"],
     ["planning"],
@@ -74,9 +74,9 @@ RINGIO_ZARR_FLOORS = [
     ["__main__"],
 ]
 C_FLOORS = [
-    ["ringio_api"],
-    ["ringio", "sort", "planes", "direct"],
-    ["bell", "cffi_prelude", "plan", "scatter", "slab", "files", "codec"],
+    ["ringio_api", "trace_api"],
+    ["ringio", "sort", "planes", "direct", "clock", "thread"],
+    ["trace", "bell", "cffi_prelude", "plan", "scatter", "slab", "files", "codec"],
     ["codec_private", "task", "job", "paths"],
     [
         "codec_blosc",

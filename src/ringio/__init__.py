@@ -47,6 +47,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from ._store import Store
+    from ._trace import trace
 
 __all__ = [
     # reading
@@ -61,6 +62,7 @@ __all__ = [
     "Statistics",
     "Store",
     "progress_bar",
+    "trace",
     # decoding and assembling
     "Plan",
     "Task",
@@ -83,10 +85,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Made at first use: few programs need it, and it brings asyncio along.
-    if name != "Store":
-        raise AttributeError(f"module 'ringio' has no attribute {name!r}")
-    from ._store import Store
+    # Made at first use: few programs need them, and they bring asyncio and json along.
+    found: object
+    if name == "Store":
+        from ._store import Store
 
-    globals()["Store"] = Store
-    return Store
+        found = Store
+    elif name == "trace":
+        from ._trace import trace
+
+        found = trace
+    else:
+        raise AttributeError(f"module 'ringio' has no attribute {name!r}")
+    globals()[name] = found
+    return found

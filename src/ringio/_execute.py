@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
+from . import _spans
 from ._core import ffi, lib
 from ._errors import PlanError, RingioError
 from ._failures import TaskFailure, task_failures
@@ -87,7 +88,7 @@ class Job:
     lock. It is reentrant, as the garbage collector may close a coroutine, and cancel its job, in the midst of anything.
     """
 
-    __slots__ = ("_lock", "_outcome", "box", "keep", "reader")
+    __slots__ = ("_lock", "_outcome", "begin_ns", "box", "keep", "reader")
 
     def __init__(self, reader: Any, keep: object) -> None:
         self.box = ffi.new("struct ringio_job **")
@@ -95,6 +96,7 @@ class Job:
         self.reader = reader
         self._lock = threading.RLock()
         self._outcome: list[TaskFailure] | Exception | None = None
+        self.begin_ns = _spans.begin()
 
     def settle(self, wait_ms: int = 0) -> bool:
         """Free the job if it is done, and keep what became of it; returns whether it is done."""
@@ -205,6 +207,8 @@ def run(reader: Any, plan: Any, keep: object, watch: Watch | None = None) -> lis
         raise
     _state.running.discard(job)
     lib.ringio_job_free(job.box[0])
+    if job.begin_ns:
+        _spans.end("execute", job.begin_ns, requests=plan.request_count, failed=len(failures))
     return failures
 
 
@@ -283,6 +287,8 @@ def leave(job: Job) -> None:
     if not job.settle():
         _state.abandoned.add(job)
     _state.awaited.discard(job)
+    begin_ns, job.begin_ns = job.begin_ns, 0
+    _spans.end_task("execute", begin_ns)
 
 
 def settle_awaited(reader: Any) -> bool:

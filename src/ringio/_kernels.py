@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _spans
 from ._core import ffi
 from ._errors import PlanError
 
@@ -30,6 +31,15 @@ def call_kernel(item_count: int, keep: object, kernel: Callable[..., int], *argu
         kernel: of the C core; it does not hold the GIL.
         arguments: of the kernel.
     """
+    begin_ns = _spans.begin()
+    try:
+        return _call(item_count, keep, kernel, *arguments)
+    finally:
+        if begin_ns:
+            _spans.end("plan", begin_ns, kernel=getattr(kernel, "__name__", ""), items=item_count)
+
+
+def _call(item_count: int, keep: object, kernel: Callable[..., int], *arguments: Any) -> int:
     if item_count < _ITEMS_MAX:
         return kernel(*arguments)
     results: list[int] = []

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, TypeVar
 
-from . import _execute, _reading
+from . import _execute, _reading, _spans
 from ._execute import Bell, Job, Watch
 from ._failures import TaskFailure
 from ._handle import Handle
@@ -165,6 +165,7 @@ async def drive(steps: _reading.Steps[T], execute: Callable[[BoundPlan], Any]) -
         steps: a generator of them.
         execute: gives a coroutine that executes a plan.
     """
+    begin_ns = _spans.begin()
     try:
         step, result = _reading.advance(steps)
         while step is not None:
@@ -175,14 +176,15 @@ async def drive(steps: _reading.Steps[T], execute: Callable[[BoundPlan], Any]) -
             step, result = _reading.advance(steps, done)
     finally:
         steps.close()  # what it has begun itself it gives up now
+        _spans.end_task("batch", begin_ns)
     return result  # type: ignore[return-value]  # the generator has returned it
 
 
 async def work(step: _reading.Work) -> Any:
     """Do work of this process: at once, or in a thread of the loop's executor."""
     if step.is_light():
-        return step.call()
-    return await asyncio.get_running_loop().run_in_executor(None, step.call)
+        return step.do()
+    return await asyncio.get_running_loop().run_in_executor(None, step.do)
 
 
 async def _others(pending: _reading.Pending) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _spans
 from ._failures import TaskFailure
 from ._object_place import Placer
 from ._object_pool import Pool, Unit
@@ -357,6 +358,7 @@ class Fetch(Work[list[TaskFailure]]):
 
     def _write(self, write: Callable[[], list[TaskFailure]]) -> None:
         token = object()
+        begin_ns = _spans.begin()
         self._busy.add(token)
         try:
             if not self._stopped.is_set():  # looked at only now: cancel() does the same the other way round
@@ -366,6 +368,7 @@ class Fetch(Work[list[TaskFailure]]):
                         self._failures += failures
         finally:
             self._busy.discard(token)
+            _spans.end("place", begin_ns)
 
     def _note(self, each: _Object, count: int) -> None:
         with self._lock:

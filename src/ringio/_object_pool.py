@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+from . import _spans
+
 _IDLE_S: Final = 5.0
 _EXIT_WAIT_S: Final = 2.0
 
@@ -130,6 +132,7 @@ class Pool:
                 if unit is not None:
                     self._request_count -= unit.request_count
                     self._nbytes -= unit.nbytes
+                    _spans.set_in_flight(self, self._nbytes)
                     if self._held is not None:
                         self._changed.notify()
                 unit = self._claim()
@@ -152,6 +155,7 @@ class Pool:
             if (unit := self._next_fitting()) is not None:
                 self._request_count += unit.request_count
                 self._nbytes += unit.nbytes
+                _spans.set_in_flight(self, self._nbytes)
                 self.peak_in_flight = max(self.peak_in_flight, self._request_count)
                 return unit
             self._idle_count += 1

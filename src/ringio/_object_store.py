@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
+
+from . import _spans
 
 Buffer: TypeAlias = Any  # with the buffer protocol
 
@@ -56,6 +59,7 @@ class Store:
         store: of obstore, or any object with ``get_ranges(path, *, starts, ends)`` (or ``lengths``), as obspec has it;
             ``head(path)`` besides lets ranges be counted from the end.
         retries: how often a request that failed is tried again; 0 where the store does that by itself.
+        address: of the store, as it is shown in a trace; "": its class.
 
     Attributes:
         has_versions: each answer says which state of the object it is from.
@@ -64,13 +68,14 @@ class Store:
         TypeError: no store.
     """
 
-    __slots__ = ("_get_ranges_takes_ends", "_store", "has_versions", "retries")
+    __slots__ = ("_get_ranges_takes_ends", "_store", "address", "has_versions", "retries")
 
-    def __init__(self, store: Any, retries: int = 0) -> None:
+    def __init__(self, store: Any, retries: int = 0, address: str = "") -> None:
         if not callable(getattr(store, "get_ranges", None)):
             raise TypeError(f"store is a {type(store).__name__}, which has no get_ranges(path, *, starts, ends)")
         self._store = store
         self.retries = retries
+        self.address = address or f"<{type(store).__name__}>"
         # What obstore's own classes do is known; one that is made from them may do as it likes.
         self.has_versions = type(store).__module__ == _OBSTORE
         self._get_ranges_takes_ends = _takes(store.get_ranges, "ends")
@@ -87,26 +92,44 @@ class Store:
 
     def head(self, key: str) -> Version:
         """The state of an object."""
-        return version_of(self._store.head(key))
+        begin_ns = _spans.begin()
+        try:
+            return version_of(self._store.head(key))
+        finally:
+            self._note("HEAD", begin_ns, key)
 
     def get(self, key: str, start: int, end: int | None) -> Answer:
         """The bytes from ``start`` on, up to ``end`` or to the end of the object; fewer where the object ends before.
 
         Only of a store that ``has_versions``.
         """
-        wanted = {"offset": start} if end is None else (start, end)
-        result = self._store.get(key, options={"range": wanted})
-        meta = result.meta
-        return Answer(result.bytes(), int(result.range[0]), version_of(meta))
+        return self._get(key, {"offset": start} if end is None else (start, end))
 
     def get_suffix(self, key: str, nbytes: int) -> Answer:
         """The last bytes of an object, or all of it; only of a store that ``has_versions``."""
-        result = self._store.get(key, options={"range": {"suffix": nbytes}})
-        meta = result.meta
-        return Answer(result.bytes(), int(result.range[0]), version_of(meta))
+        return self._get(key, {"suffix": nbytes})
+
+    def _get(self, key: str, wanted: object) -> Answer:
+        begin_ns = _spans.begin()
+        try:
+            result = self._store.get(key, options={"range": wanted})
+            meta = result.meta
+            return Answer(result.bytes(), int(result.range[0]), version_of(meta))
+        finally:
+            self._note("GET", begin_ns, key, wanted)
 
     def get_many(self, key: str, starts: Sequence[int], ends: Sequence[int]) -> Sequence[Buffer]:
         """The bytes of several ranges; none may begin behind the end of the object (obstore panics there)."""
+        begin_ns = _spans.begin()
+        try:
+            buffers = self._get_ranges(key, starts, ends)
+        finally:
+            self._note("GET", begin_ns, key, len(starts))
+        if len(buffers) != len(starts):
+            raise ValueError(f"get_ranges gave {len(buffers)} buffers for {len(starts)} ranges")
+        return buffers
+
+    def _get_ranges(self, key: str, starts: Sequence[int], ends: Sequence[int]) -> Sequence[Buffer]:
         if self.has_versions:  # what is near has been merged already
             buffers = self._store.get_ranges(key, starts=starts, ends=ends, coalesce=0)
         elif self._get_ranges_takes_ends:
@@ -114,9 +137,15 @@ class Store:
         else:
             lengths = [end - start for start, end in zip(starts, ends, strict=True)]
             buffers = self._store.get_ranges(key, starts=starts, lengths=lengths)
-        if len(buffers) != len(starts):
-            raise ValueError(f"get_ranges gave {len(buffers)} buffers for {len(starts)} ranges")
         return buffers  # type: ignore[no-any-return]
+
+    def _note(self, method: str, begin_ns: int, key: str, wanted: object = None) -> None:
+        """Show a request in a trace; called behind it, where an exception is on its way if it failed."""
+        if not begin_ns:
+            return
+        url = f"{self.address}/{key}" if key else self.address
+        error = sys.exception()
+        _spans.end(method, begin_ns, url=url, range=wanted, error=None if error is None else type(error).__name__)
 
 
 def version_of(meta: Any) -> Version:

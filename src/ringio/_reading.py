@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from . import _batch
+from . import _batch, _spans
 from ._buffers import Buffers
 from ._failures import TaskFailure
 from ._memory import empty
@@ -39,6 +39,14 @@ class Work(NamedTuple):
 
     call: Callable[[], Any]
     is_light: Callable[[], bool]
+
+    def do(self) -> Any:
+        """Do it, in sight of ``ringio.trace``."""
+        begin_ns = _spans.begin()
+        try:
+            return self.call()
+        finally:
+            _spans.end("prepare", begin_ns)
 
 
 class Pending(Protocol):
@@ -257,6 +265,7 @@ def drive(steps: Steps[T], run: Callable[[BoundPlan], list[TaskFailure]]) -> T:
         run: executes a plan and waits for it.
     """
     sent: Any = None
+    begin_ns = _spans.begin()
     try:
         while True:
             try:
@@ -265,16 +274,20 @@ def drive(steps: Steps[T], run: Callable[[BoundPlan], list[TaskFailure]]) -> T:
                 result: T = end.value
                 return result
             if isinstance(step, Work):
-                sent = step.call()
+                sent = step.do()
             else:
                 sent = run(step) if isinstance(step, BoundPlan) else _wait(step)
     finally:
         steps.close()  # what it has begun itself it gives up now
+        _spans.end("batch", begin_ns)
 
 
 def _wait(pending: Pending) -> Any:
+    begin_ns = _spans.begin()
     try:
         return pending.result()
     except BaseException:
         pending.cancel()
         raise
+    finally:
+        _spans.end("wait for objects", begin_ns)

@@ -140,7 +140,7 @@ class Stores:
                 while stores is self._by_url and len(stores) >= _STORES_MAX:
                     del stores[next(iter(stores))]
                 retries = (options or self._options).get("retries", _store_options.RETRIES)
-                store = stores[name] = Store(make(), retries)
+                store = stores[name] = Store(make(), retries, _shown(name))
             return store
 
     def forget(self) -> None:
@@ -170,6 +170,19 @@ def memory_store(name: str = "") -> Any:
 
         _memory.setdefault(name, MemoryStore())
     return _memory[name]
+
+
+def _shown(name: str) -> str:
+    """The address of a store without what is nobody's business: passwords, and signatures in queries.
+
+    >>> _shown("https://me:secret@host/a?sig=x"), _shown("abfs://box@account")
+    ('https://host/a', 'abfs://box@account')
+    """
+    address = name.partition(" ")[0]
+    if scheme_of(address) not in _HTTP:
+        return address
+    host, path, _ = _split_http(address.partition("://")[2])
+    return f"{scheme_of(address)}://{host.rpartition('@')[2]}{path}"
 
 
 def _split_http(rest: str) -> tuple[str, str, str]:

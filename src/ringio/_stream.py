@@ -241,7 +241,7 @@ class Stream:
         step, buffers = _reading.advance(running.steps, sent)
         while step is not None:
             if isinstance(step, _reading.Work):  # light most often: the sizes of files that changed are looked up again
-                sent = step.call()
+                sent = step.do()
             elif isinstance(step, BoundPlan):
                 job = self._submit(running, step)
                 if job is None:
@@ -338,7 +338,7 @@ def iterate(
             if os.getpid() != bell.process:
                 raise RingioError("the process forked during this stream, which goes on in the parent alone")
             while (work := stream.next_work()) is not None:
-                stream.put(work.call())
+                stream.put(work.do())
             if (arrived := stream.next_arrived()) is not None:
                 part = arrived.part
                 ranges, arrived = hand_out(arrived, on_error), None
