@@ -154,7 +154,7 @@ def files_contest(workload: FilesWorkload, directory: Path) -> Contest:
         f"{len({Path(path).parent for path in paths})} folders, read whole in random order, in one batch.",
         module="_file_contenders",
         task=_file_contenders.FilesTask(paths, workload.file_nbytes),
-        contenders=_file_contenders.NAMES,
+        contenders=_file_contenders.COLD_NAMES if workload.cold else _file_contenders.HOT_NAMES,
         unit="files",
         unit_count=workload.file_count,
         chunk_count=workload.file_count,

@@ -140,13 +140,16 @@ CONTENDERS: dict[str, Callable[[FilesTask], ReadFiles]] = {
     "obstore `get_async`, all at once": obstore,
     "fsspec `cat`": fsspec,
 }
-NAMES = (limits.MEMORY, *CONTENDERS)
+COLD_NAMES = (limits.MEMORY, *CONTENDERS)
+HOT_NAMES = (limits.PAGE_CACHE, *COLD_NAMES)
 
 
 def entry(contender: str, task: FilesTask) -> Entry:
     """Makes a contender, or a limit that takes part like one; called in its own process."""
     if contender == limits.MEMORY:
         return limits.memory_limit([len(task.paths) * task.file_nbytes], task.file_nbytes)
+    if contender == limits.PAGE_CACHE:
+        return limits.page_cache_limit_files(task.paths, task.file_nbytes)
     read = CONTENDERS[contender](task)
 
     def check() -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,13 +179,18 @@ CONTENDERS: dict[str, Callable[[RangeTask], ReadRanges]] = {
     "fsspec `cat_ranges`": fsspec,
 }
 COLD_NAMES = (limits.MEMORY, *CONTENDERS)
-HOT_NAMES = tuple(name for name in COLD_NAMES if "direct" not in name)
+HOT_NAMES = (limits.PAGE_CACHE, *(name for name in COLD_NAMES if "direct" not in name))
 
 
 def entry(contender: str, task: RangeTask) -> Entry:
     """Makes a contender, or a limit that takes part like one; called in its own process."""
     if contender == limits.MEMORY:
         return limits.memory_limit([len(task.offsets) * task.length], task.length)
+    if contender == limits.PAGE_CACHE:
+        count = len(task.offsets)
+        return limits.page_cache_limit(
+            [Path(task.path)], np.zeros(count, np.int64), task.offsets, np.full(count, task.length, np.int64)
+        )
     read = CONTENDERS[contender](task)
 
     def check() -> None:

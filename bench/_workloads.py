@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from _arrays import ArraySpec
 from _common import GIB, KIB, MIB
 
-LIMITS = ("decoder limit", "memory limit")
+COLD_LIMITS = ("decoder limit", "memory limit")
+LIMITS = (*COLD_LIMITS, "page cache limit")
 TENSORSTORE = (
     "TensorStore, all futures at once",
     "TensorStore, `ts.Batch`",
@@ -17,7 +18,7 @@ THREADED = ("zarrista, in threads", "zarrs-python, in threads", "zarr-python, fu
 SINGLE = ("zarrista, one by one", "zarrs-python, one by one", "zarr-python, fused pipeline, one by one", "zarr-python")
 
 CROPS = (*LIMITS, "ringio", "ringio, `out=`", *TENSORSTORE, *THREADED)
-COLD_CROPS = (*LIMITS, "ringio", "ringio, `direct=True`", 'ringio, `direct="auto"`', *TENSORSTORE, *THREADED)
+COLD_CROPS = (*COLD_LIMITS, "ringio", "ringio, `direct=True`", 'ringio, `direct="auto"`', *TENSORSTORE, *THREADED)
 EVERYBODY = (
     *LIMITS,
     "ringio",

@@ -206,6 +206,8 @@ def entry(contender: str, task: CropTask) -> Entry:
         return limits.decoder_limit(task.path, task.batches, task.crop_shape)
     if contender == limits.MEMORY:
         return limits.memory_limit([len(starts) * task.crop_nbytes for starts in task.batches], task.crop_nbytes)
+    if contender == limits.PAGE_CACHE:
+        return limits.page_cache_limit_crops(task.path, task.batches, task.crop_shape)
     make, way = CONTENDERS[contender]
     read_crops = make(task, way)
 

@@ -1,11 +1,14 @@
 /*
  * The floor under a workload on this machine: bytes that are in memory already, decoded by the bare C library or merely
- * copied, on every core, and nothing else.  No file, no plan, no index, no Python.
+ * copied, on every core, and nothing else.  No file, no plan, no index, no Python.  Or bytes that are in the page cache,
+ * read by pread(2) and nothing else.
  *
- * bench/limits.py compiles this file once for each library, with one of -DLIMITS_COPY, -DLIMITS_BLOSC, -DLIMITS_ZSTD
- * and -DLIMITS_DEFLATE, so that the copies of zstd and LZ4 inside c-blosc2 do not stand in for the system's.
+ * bench/limits.py compiles this file once for each library, with one of -DLIMITS_COPY, -DLIMITS_READ, -DLIMITS_OPEN,
+ * -DLIMITS_BLOSC, -DLIMITS_ZSTD and -DLIMITS_DEFLATE, so that the copies of zstd and LZ4 inside c-blosc2 do not stand in
+ * for the system's.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -13,6 +16,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* One row of an int64 array with this many columns: what is decoded or copied.  Nothing is checked but the result. */
 struct piece {
@@ -20,7 +24,7 @@ struct piece {
     int64_t source_nbytes;
     int64_t target_offset;
     int64_t target_nbytes; /* what decoding must give; of item_count items where those are all that is wanted */
-    int64_t first_item;
+    int64_t first_item; /* of a file that is read: its descriptor */
     int64_t item_count; /* 0: the whole chunk */
 };
 
@@ -46,6 +50,42 @@ static bool handle_piece(void *decoder, const uint8_t *source, uint8_t *target, 
     memcpy(target, source, (size_t)piece->target_nbytes);
     return true;
 }
+
+#elif defined LIMITS_READ || defined LIMITS_OPEN
+
+static int no_decoder;
+
+static void *new_decoder(void) {
+    return &no_decoder;
+}
+
+static void free_decoder(void *decoder) {
+    (void)decoder;
+}
+
+#if defined LIMITS_READ
+
+/* 'source_offset' is one of the file. */
+static bool handle_piece(void *decoder, const uint8_t *source, uint8_t *target, const struct piece *piece) {
+    (void)decoder;
+    (void)source;
+    size_t nbytes = (size_t)piece->source_nbytes;
+    return pread((int)piece->first_item, target, nbytes, piece->source_offset) == (ssize_t)nbytes;
+}
+
+#else
+
+/* 'source' holds paths, each with its 0; a whole file is read. */
+static bool handle_piece(void *decoder, const uint8_t *source, uint8_t *target, const struct piece *piece) {
+    (void)decoder;
+    int descriptor = open((const char *)source + piece->source_offset, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return false;
+    bool is_there = pread(descriptor, target, (size_t)piece->target_nbytes, 0) == (ssize_t)piece->target_nbytes;
+    return close(descriptor) == 0 && is_there;
+}
+
+#endif
 
 #elif defined LIMITS_BLOSC
 #include <blosc2.h>
@@ -110,7 +150,7 @@ static bool handle_piece(void *decoder, const uint8_t *source, uint8_t *target, 
 }
 
 #else
-#error "one of LIMITS_COPY, LIMITS_BLOSC, LIMITS_ZSTD and LIMITS_DEFLATE must be defined"
+#error "one of LIMITS_COPY, _READ, _OPEN, _BLOSC, _ZSTD and _DEFLATE must be defined"
 #endif
 
 /* What the threads share. */

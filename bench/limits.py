@@ -9,10 +9,15 @@ decoder limit
 memory limit
     As many bytes as the workload gives, copied once from memory into memory that was touched before, on every core.
     Batches of one chunk, or of less than a MiB, leave the other cores idle in both limits.
+page cache limit
+    What the batches want of the files, read by ``pread`` from the page cache, on every core, each into one buffer that
+    stays in its cache; of raw chunks the wanted bytes only, as if they lay together. Files are opened and closed. Who
+    does not map files cannot be faster, and whatever is decoded is decoded after that, by the same cores.
 disk limit
     What fio reads per second with requests of the same size and as many in flight, from the same files.
 
-``bench/run.py`` lets the first two take part in each contest like any contender, and quotes results as shares of them.
+``bench/run.py`` lets all but the last take part in each contest like any contender, and quotes results as shares of
+them.
 """
 
 from __future__ import annotations
@@ -23,20 +28,23 @@ import importlib.util
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from _common import MIB, Entry, UnavailableError
-from _encoded import EncodedArray, Integers, encoded_array, load, locate, wanted_chunks
+from _encoded import EncodedArray, Extents, Integers, encoded_array, load, locate, wanted_chunks
 
 SOURCE = Path(__file__).resolve().parent / "limits.c"
 BUILD = Path("build/bench")
-DECODER, MEMORY = "decoder limit", "memory limit"
-NAMES = (DECODER, MEMORY)
+DECODER, MEMORY, PAGE_CACHE = "decoder limit", "memory limit", "page cache limit"
+NAMES = (DECODER, MEMORY, PAGE_CACHE)
 DEFINITIONS = {
     "copy": "LIMITS_COPY",
+    "read": "LIMITS_READ",
+    "open": "LIMITS_OPEN",
     "blosc": "LIMITS_BLOSC",
     "zstd": "LIMITS_ZSTD",
     "gzip": "LIMITS_DEFLATE",
@@ -45,6 +53,7 @@ DEFINITIONS = {
 PIECE_COLUMNS = 6  # struct piece in limits.c
 MEMORY_SOURCE_NBYTES = 1024 * MIB  # far more than any cache holds
 PIECE_NBYTES_MAX = MIB
+READ_NBYTES_MAX = MIB // 4  # fits into the cache of a core
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -57,7 +66,8 @@ def library_flags(codec: str) -> list[str]:
             raise UnavailableError("the Python package blosc2, whose wheel brings c-blosc2, is not installed")
         folder = Path(specification.submodule_search_locations[0])
         return ["-isystem", str(folder / "include"), str(folder / "lib" / "libblosc2.a"), "-lm", "-ldl"]
-    return {"copy": [], "zstd": ["-lzstd"]}.get(codec, ["-ldeflate"])
+    flags = {"zstd": ["-lzstd"], "gzip": ["-ldeflate"], "zlib": ["-ldeflate"]}
+    return flags.get(codec, [])
 
 
 def compile_limits(codec: str) -> ctypes.CDLL:
@@ -153,6 +163,80 @@ def memory_limit(batch_nbytes: Sequence[int], piece_nbytes: int) -> Entry:
     pieces[:, 2] = np.concatenate([np.arange(count) for count in counts]) * piece_nbytes
     run = make_run("copy", source, pieces, target, 0, thread_count(max(counts)))
     return Entry(run, run)
+
+
+def page_cache_limit(paths: Sequence[Path], file_index: Integers, offsets: Integers, nbytes: Integers) -> Entry:
+    """Reads extents of files, in the order given."""
+    pieces = np.zeros((len(offsets), PIECE_COLUMNS), np.int64)
+    pieces[:, 0], pieces[:, 1], pieces[:, 3] = offsets, nbytes, nbytes
+    descriptors = np.array([os.open(path, os.O_RDONLY) for path in paths], np.int64)  # open as long as the process
+    pieces[:, 4] = descriptors[file_index]
+    return reading("read", np.zeros(1, np.uint8), pieces)
+
+
+def page_cache_limit_files(paths: Sequence[str], nbytes: int) -> Entry:
+    """Opens, reads and closes files of one size."""
+    packed = [os.fsencode(path) + b"\0" for path in paths]
+    pieces = np.zeros((len(paths), PIECE_COLUMNS), np.int64)
+    pieces[1:, 0] = np.cumsum([len(path) for path in packed])[:-1]
+    pieces[:, 3] = nbytes
+    return reading("open", np.frombuffer(b"".join(packed), np.uint8), pieces)
+
+
+def reading(way: str, source: Bytes, pieces: Integers) -> Entry:
+    stride_nbytes = -(-int(pieces[:, 3].max()) // 4096) * 4096
+    threads = thread_count(len(pieces))
+    target = np.ones(stride_nbytes * threads, np.uint8)
+    run = make_run(way, source, pieces, target, stride_nbytes, threads)
+    return Entry(run, run)
+
+
+def page_cache_limit_crops(path: str, batches: Sequence[Integers], crop_shape: Sequence[int]) -> Entry:
+    """Reads what batches of crops want of an array; encoded chunks that lie side by side are read together."""
+    if all(length == 1 for length in crop_shape):
+        raise UnavailableError("of a chunk only a part may be read")
+    if max(map(len, batches)) == 1:
+        raise UnavailableError("one read at a time is a matter of latency")
+    array = encoded_array(path)
+    extents = [(wanted_parts if array.codec == "raw" else together)(array, starts, crop_shape) for starts in batches]
+    paths = list(dict.fromkeys(path for batch in extents for path in batch.paths))
+    number = {path: index for index, path in enumerate(paths)}
+    return page_cache_limit(
+        paths,
+        np.concatenate([np.array([number[path] for path in batch.paths])[batch.path_index] for batch in extents]),
+        np.concatenate([batch.offsets for batch in extents]),
+        np.concatenate([batch.nbytes for batch in extents]),
+    )
+
+
+def wanted_parts(array: EncodedArray, starts: Integers, crop_shape: Sequence[int]) -> Extents:
+    """Of each raw chunk that a crop touches, as many bytes as the crop wants."""
+    chunk, crop = np.array(array.inner_chunk), np.array(crop_shape)
+    per_crop = wanted_chunks(array, starts, crop_shape)
+    chunks, firsts = np.concatenate(per_crop), np.repeat(starts, [len(chunks) for chunks in per_crop], axis=0)
+    corners = np.stack(np.unravel_index(chunks, array.inner_grid), 1) * chunk
+    counts = np.minimum(corners + chunk, firsts + crop) - np.maximum(corners, firsts)
+    extents = locate(array, chunks)
+    return replace(extents, nbytes=counts.prod(1) * array.itemsize)
+
+
+def together(array: EncodedArray, starts: Integers, crop_shape: Sequence[int]) -> Extents:
+    """The distinct chunks, in the order of their files, those side by side as one up to ``READ_NBYTES_MAX``."""
+    extents = locate(array, distinct(array, starts, crop_shape)[0])
+    order = np.lexsort((extents.offsets, extents.path_index))
+    rows: list[list[int]] = []
+    for file, offset, nbytes in zip(*(column[order].tolist() for column in columns(extents))):
+        last = rows[-1] if rows else [-1, 0, 0]
+        if last[0] == file and sum(last[1:]) == offset and last[2] + nbytes <= READ_NBYTES_MAX:
+            last[2] += nbytes
+        else:
+            rows.append([file, offset, nbytes])
+    table = np.array(rows, np.int64)
+    return Extents(extents.paths, table[:, 0], table[:, 1], table[:, 2])
+
+
+def columns(extents: Extents) -> tuple[Integers, Integers, Integers]:
+    return extents.path_index, extents.offsets, extents.nbytes
 
 
 def main() -> None:

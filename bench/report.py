@@ -35,9 +35,12 @@ each {chunk}; peak memory is that of the process, libraries included.
 
 A limit is what the machine needs at least: for the *decoder limit* the bare C library decodes the distinct encoded
 chunks from memory on every core and does nothing else, for the *memory limit* as many bytes are copied, and the *disk
-limit* is fio's rate for requests of the same size, 128 in flight. The share is of the slowest of them. Of points in
-blosc chunks, the decoder limit decodes only the blocks that hold them; who stops inside a block can be faster. Where
-whole processes are timed, starting Python and importing numpy counts as part of the limits.
+limit* is fio's rate for requests of the same size, 128 in flight. The share is of the slowest of them. The *page cache
+limit* is how long bare `pread` calls on every core need for the bytes that are wanted, into a buffer that stays in the
+core's cache: nobody who reads files is faster, and whoever decodes does so after that on the same cores. What is
+reached of both together is said besides ("of reading and decoding"). Of points in blosc chunks, the decoder limit
+decodes only the blocks that hold them; who stops inside a block can be faster. Where whole processes are timed,
+starting Python and importing numpy counts as part of the limits.
 
 To run them again: `make bench`, or `python bench/run.py --only crops`; `--help` says more. An otherwise idle machine is
 due. Below {rounds} rounds a contender was too slow for more.
@@ -76,7 +79,7 @@ class Result:
     def floor(self) -> tuple[str, float] | None:
         """The limit that takes longest, and how long."""
         disk = {name: seconds for name, seconds in self.floors_s.items() if name.startswith("disk")}
-        others = {name: seconds for name, seconds in self.floors_s.items() if name not in disk}
+        others = {name: self.floors_s[name] for name in self.floors_s.keys() - disk.keys() - {limits.PAGE_CACHE}}
         if disk:  # whichever way to the disk is the faster one counts
             name = min(disk, key=disk.__getitem__)
             others[name] = disk[name]
@@ -84,6 +87,12 @@ class Result:
 
     def share(self, timing: Timing) -> float | None:
         return None if self.floor is None else self.floor[1] / timing.median_s
+
+    def cached_share(self, timing: Timing) -> float | None:
+        """Of the time that reading from the page cache and decoding take: the same cores do one after the other."""
+        if limits.PAGE_CACHE not in self.floors_s:
+            return None
+        return (self.floors_s[limits.PAGE_CACHE] + self.floors_s.get(limits.DECODER, 0.0)) / timing.median_s
 
 
 def fastest(timings: list[Timing]) -> Timing | None:
@@ -150,6 +159,10 @@ def verdict(result: Result) -> str:
             parts.append(f"{ratio(peer, own):.2f}× {label} ({peer.contender})")
     if result.floor is not None:
         parts.append(f"{result.share(own):.2f} of the {result.floor[0]}")
+    cached_share = result.cached_share(own)
+    if cached_share is not None:
+        decoded = " and the decoder limit, one after the other" if limits.DECODER in result.floors_s else ""
+        parts.append(f"{cached_share:.2f} of the {limits.PAGE_CACHE}{decoded}")
     return f"{own.contender}: " + ", ".join(parts) + "."
 
 
@@ -184,7 +197,9 @@ def losses(result: Result) -> list[str]:
         found.append(f"{name} peaks at {nbytes / MIB:,.0f} MiB, {own.contender} at {own.peak_rss_bytes / MIB:,.0f} MiB")
     share = result.share(own)
     if result.floor is not None and share is not None and share < LOST_SHARE:
-        found.append(f"only {share:.2f} of the {result.floor[0]} is reached")
+        cached_share = result.cached_share(own)
+        also = "" if cached_share is None else f" ({cached_share:.2f} of reading and decoding)"
+        found.append(f"only {share:.2f} of the {result.floor[0]} is reached{also}")
     return found
 
 
@@ -194,7 +209,7 @@ def summary(results: list[Result]) -> str:
         own, tensorstore, peer = result.best_own, result.best_tensorstore, result.best_peer
         if own is None:
             continue
-        share = result.share(own)
+        share, cached_share = result.share(own), result.cached_share(own)
         rows.append(
             [
                 f"[{result.facts['title']}](#{anchor(result.facts['title'])})",
@@ -202,6 +217,7 @@ def summary(results: list[Result]) -> str:
                 "" if tensorstore is None else f"{ratio(tensorstore, own):.2f}×",
                 "" if peer is None else f"{ratio(peer, own):.2f}×",
                 "" if share is None or result.floor is None else f"{share:.2f} ({result.floor[0]})",
+                "" if cached_share is None else f"{cached_share:.2f}",
                 seconds_text(own.median_cpu_s / result.facts["chunk_count"]),
             ]
         )
@@ -211,6 +227,7 @@ def summary(results: list[Result]) -> str:
         "against TensorStore's best",
         "against the best peer",
         "share of the limit",
+        "of reading and decoding",
         "CPU per chunk",
     ]
     return markdown_table(header, rows)
