@@ -179,6 +179,14 @@ def test_a_shard_larger_than_a_batch_is_named_once(run, path, monkeypatch):
     assert "shard (0, 0)" in result.stdout
 
 
+def test_rectilinear_grids(run, tmp_path):
+    with zarr.config.set({"array.rectilinear_chunks": True}):
+        zarr.create_array(tmp_path / "a", shape=(10, 8), chunks=[[3, 3, 4], [5, 3]], dtype="i4")[:] = 1
+    assert run("verify", tmp_path / "a").returncode == 0
+    (tmp_path / "a/c/2/1").write_bytes(b"nonsense")
+    assert run("verify", tmp_path / "a").stdout.startswith("/ chunk (2, 1): DecodeError")
+
+
 def test_what_cannot_be_opened_is_bad(run, path):
     (path / "plain/zarr.json").write_text('{"zarr_format": 3, "node_type": "array"}')
     result = run("verify", path)

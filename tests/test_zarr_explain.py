@@ -142,6 +142,25 @@ def test_more_elements_than_memory(tmp_path):
     assert (explained.chunks, explained.missing, explained.nbytes) == (16, 16, 1 << 52)
 
 
+@pytest.mark.parametrize("layout", [{"chunks": [[3, 3, 4], [5, 3]]}, {"chunks": [2, 1], "shards": [[4, 6], [4, 4]]}])
+def test_rectilinear_grids(tmp_path, layout):
+    with zarr.config.set({"array.rectilinear_chunks": True}):
+        zarr.create_array(tmp_path / "a", shape=(10, 8), dtype="i4", **layout)[:] = 1
+        theirs = zarr.open(tmp_path / "a", mode="r")
+        assert repr(ringio_zarr.open(tmp_path / "a").info) == repr(theirs.info)
+        complete = theirs.info_complete()
+    with ringio.Reader(workers=2) as reader:
+        a = ringio_zarr.open_array(tmp_path / "a", reader=reader)
+        assert repr(a.info_complete()) == repr(complete)
+        explained = a.explain()
+        before = reader.statistics()
+        a.read_many([...])
+        after = reader.statistics() - before
+    assert explained.chunks == explained.files == len(list((tmp_path / "a/c").glob("*/*")))
+    for name in ["bytes_asked", "bytes_read", "bytes_decoded", "requests"]:
+        assert getattr(explained, name) == getattr(after, name), name
+
+
 def test_text(path):
     text = str(ringio_zarr.open_array(path).explain((slice(0, 20), slice(0, 20))))
     assert text.startswith(f"Array         : {path}\nResult        : (20, 20), 1.6 KiB (1,600 bytes)\n")

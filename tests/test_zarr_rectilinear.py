@@ -95,8 +95,7 @@ def test_what_it_says_of_its_chunks(tmp_path: Path, options: dict[str, Any]) -> 
     assert "<variable>" in repr(ours)
     assert str(ours.info) == str(theirs.info)
     assert str(ours.info_complete()) == str(theirs.info_complete())
-    with pytest.raises(NotImplementedError, match="a plan for each shape"):
-        ours.explain()
+    assert ours.explain().chunks == np.prod(ours.metadata.outer_grid_shape)
 
 
 def test_fancy_selections(tmp_path: Path) -> None:

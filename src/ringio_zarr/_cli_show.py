@@ -50,8 +50,8 @@ def tree_json(node: Array | Group, level: int | None, above: frozenset[str] = fr
             "type": "array",
             "shape": node.shape,
             "dtype": str(node.dtype),
-            "chunks": node.chunks,
-            "shards": node.shards,
+            "chunks": node.info.chunk_shape,
+            "shards": node.info.shard_shape,
         }
     place = real_location(node)
     tree: dict[str, Any] = {"type": "group"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
+from operator import add
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ import numpy.typing as npt
 
 from ringio import Plan, Reader, planning
 
-from ._chain import build_pipeline
 from ._metadata import ArrayMetadata
 from ._planner import Boxes, Planner
 
@@ -44,7 +44,8 @@ class Explanation(NamedTuple):
         backend: that reads.
         backend_reason: why that one.
         workers: threads that read and decode.
-        plan: what ``Reader.execute`` would do; None where there is nothing to be done.
+        plans: what ``Reader.execute`` would do: mostly one; none where there is nothing to be done; one for each shape
+            of chunks where they have several.
     """
 
     location: str
@@ -67,15 +68,16 @@ class Explanation(NamedTuple):
     backend: str
     backend_reason: str
     workers: int
-    plan: Plan | None
+    plans: tuple[Plan, ...]
 
     def paths(self) -> list[str]:
         """The files that are asked for: where each chunk is a file, those of missing chunks too."""
-        if self.plan is None:
-            return []
-        paths = self.plan.paths()
-        read = np.unique(self.plan.requests["file"])
-        return [paths[file] for file in read.tolist() if file < len(paths)]
+        found = []
+        for plan in self.plans:
+            paths = plan.paths()
+            files = np.unique(plan.requests["file"]).tolist()
+            found += [paths[file] for file in files if file < len(paths)]
+        return found
 
     def __repr__(self) -> str:
         boxes = "" if self.selections == 1 else f", {self.selections:,} boxes"
@@ -120,36 +122,46 @@ def explain(
         planner: of the array.
         reader: that would read.
     """
-    pipeline = build_pipeline(metadata)
-    ids = planner.chunk_ids(boxes)
-    ids_per_chunk = prod(level.entry_count for level in pipeline.levels)
-    chunks = len(planning.segments(ids, ids_per_chunk)[0])
     target = stand_in(shape, metadata.dtype)
-    rehearsal, errors = _rehearse(lambda reader: planner.read(boxes, target, reader), reader)
-    plan = rehearsal.plan
-    facts = PlanFacts() if plan is None else plan_facts(plan, pipeline.compiled.decoded_nbytes)
+    chunks = innermost = index_count = 0
+    facts, plans, errors = PlanFacts(), [], []
+    for part, part_boxes in planner.parts(boxes):
+        ids = part.chunk_ids(part_boxes)
+        innermost += len(ids)
+        chunks += len(planning.segments(ids, part.ids_per_file)[0])
+        rehearsal = Rehearsal(reader)
+        try:
+            part.read(part_boxes, target, rehearsal)  # type: ignore[arg-type]  # it is what is used of a reader
+        except Exception as error:
+            if rehearsal.plan is None:
+                raise
+            errors.append(error)
+        index_count += rehearsal.index_count
+        if rehearsal.plan is not None:
+            plans.append(rehearsal.plan)
+            facts = facts.add(plan_facts(rehearsal.plan, part.chain.decoded_nbytes))
     return Explanation(
         location=location,
         selections=len(boxes.starts),
         shape=tuple(shape),
         nbytes=prod(shape) * metadata.dtype.itemsize,
         chunks=chunks,
-        inner_chunks=len(ids) if pipeline.levels else None,
+        inner_chunks=innermost if planner.ids_per_file > 1 or metadata.sharding is not None else None,
         missing=facts.missing,
-        bad=len(ids) - facts.tasks,
-        errors=errors,
+        bad=innermost - facts.tasks,
+        errors=tuple(errors),
         bytes_asked=facts.bytes_asked,
         bytes_read=facts.bytes_read,
         bytes_decoded=facts.bytes_decoded,
         requests=facts.requests,
         coalesced_requests=facts.coalesced_requests,
         files=facts.files,
-        shard_indexes_read=rehearsal.index_count,
-        decoder=pipeline.compiled.step_names,
+        shard_indexes_read=index_count,
+        decoder=planner.chain.step_names,
         backend=reader.backend,
         backend_reason=reader.backend_reason,
         workers=reader.workers,
-        plan=plan,
+        plans=tuple(plans),
     )
 
 
@@ -178,27 +190,6 @@ class Rehearsal:
         return out
 
 
-def _rehearse(read: Callable[[Any], object], reader: Reader) -> tuple[Rehearsal, tuple[Exception, ...]]:
-    """Plan a batch, and what is wrong with it as far as that is known before chunks are read.
-
-    Args:
-        read: reads it with the reader that it is given.
-        reader: that would do it.
-
-    Raises:
-        OSError, ringio.RingioError: there can be no plan.
-    """
-    rehearsal = Rehearsal(reader)
-    errors: tuple[Exception, ...] = ()
-    try:
-        read(rehearsal)
-    except Exception as error:
-        if rehearsal.plan is None:
-            raise
-        errors = (error,)
-    return rehearsal, errors
-
-
 class PlanFacts(NamedTuple):
     """What a plan says about the work in it; see :class:`Explanation`."""
 
@@ -210,6 +201,10 @@ class PlanFacts(NamedTuple):
     requests: int = 0
     coalesced_requests: int = 0
     files: int = 0
+
+    def add(self, other: PlanFacts) -> PlanFacts:
+        """Both together."""
+        return PlanFacts(*map(add, self, other))
 
 
 def plan_facts(plan: Plan, decoded_nbytes: int) -> PlanFacts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringio import FileChangedError, Plan, Reader, RingioError, planning
+from ringio.codecs import CompiledChain
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline
@@ -58,7 +59,7 @@ class ChunkNumbers:
         pipeline: of the same array.
     """
 
-    __slots__ = ("_levels", "grid", "outer_shape")
+    __slots__ = ("_levels", "grid", "ids_per_file", "outer_shape")
 
     def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline) -> None:
         counts = [level.entry_count for level in pipeline.levels]
@@ -72,6 +73,7 @@ class ChunkNumbers:
         ]
         self.grid = planning.Grid(pipeline.chunk_shape, pipeline.chunk_strides, factors, id_strides)
         grid_shapes = [self.outer_shape, *(level.grid_shape for level in pipeline.levels)]
+        self.ids_per_file = prod(counts)
         self._levels = list(zip(grid_shapes, id_strides, strict=True))  # the way back from an id
 
     def coordinates(self, chunk_id: int) -> tuple[int, ...]:
@@ -202,9 +204,23 @@ class Planner:
         if len(found.chunk_ids):
             self._read(found, boxes.layouts, targets, reader, progress)
 
+    def parts(self, boxes: Boxes) -> Iterable[tuple[Planner, Boxes]]:
+        """What batches it takes to read boxes, and who plans them."""
+        return ((self, boxes),)
+
     def chunk_ids(self, boxes: Boxes) -> npt.NDArray[np.uint64]:
         """The ids of the innermost chunks that boxes touch, ascending."""
         return self._numbers.grid.intersect(*boxes).chunk_ids
+
+    @property
+    def chain(self) -> CompiledChain:
+        """What decodes an innermost chunk."""
+        return self._chains[0]
+
+    @property
+    def ids_per_file(self) -> int:
+        """How many innermost chunks a chunk of the outer grid has."""
+        return self._numbers.ids_per_file
 
     def _read(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -39,6 +39,7 @@ class RectilinearPlanner(Planner):
         # The first shape stands for all: what does not fit together is refused when the array is opened.
         first = self._part((0,) * len(self._axes))
         self._numbers = first._numbers
+        self._chains = first._chains
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout = None
 
@@ -60,6 +61,11 @@ class RectilinearPlanner(Planner):
         Raises:
             OSError, ringio.RingioError: the first thing that went wrong in the first shape where something did.
         """
+        for planner, part in self.parts(boxes):
+            planner.read(part, targets, reader, progress)
+
+    def parts(self, boxes: Any) -> Iterator[tuple[Planner, Boxes]]:
+        """Boxes, or points, as what the planners of the different shapes have to do."""
         for kinds, part in self._cut(boxes if isinstance(boxes, Boxes) else self._boxes_of_points(boxes)):
             planner = self._part(kinds)
             layouts = part.layouts.copy()
@@ -68,14 +74,7 @@ class RectilinearPlanner(Planner):
             for layout, first in zip(chosen.tolist(), firsts.tolist(), strict=True):
                 strides = planner._numbers.grid.strided(tuple(part.steps[first].tolist()))
                 layouts["source_strides"][layout, : len(strides)] = strides
-            planner.read(part._replace(layouts=layouts), targets, reader, progress)
-
-    def chunk_ids(self, boxes: Boxes) -> npt.NDArray[np.uint64]:
-        """There are none: chunks of each shape are numbered for themselves."""
-        del boxes
-        raise NotImplementedError(
-            f"{self._metadata.path}: a rectilinear chunk grid takes a plan for each shape of chunks"
-        )
+            yield planner, part._replace(layouts=layouts)
 
     def _boxes_of_points(self, points: Any) -> Boxes:
         starts = np.stack(points.coordinates, axis=1)

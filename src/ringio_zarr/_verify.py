@@ -13,7 +13,6 @@ from ringio import RingioError
 from ._array import Array
 from ._chain import build_pipeline
 from ._errors import MetadataError
-from ._grid import grid_shape
 from ._group import Group
 from ._node import join
 from ._store import LocalStore
@@ -60,6 +59,13 @@ class Stored(NamedTuple):
         return sum(self.nbytes)
 
 
+class _Piece(NamedTuple):
+    """A box that is cut at the borders of chunks, inside the chunk of the outer grid that is at ``outer``."""
+
+    outer: tuple[int, ...]
+    box: Selection
+
+
 class ArrayCheck:
     """All that is stored of an array, to be read once.
 
@@ -71,30 +77,28 @@ class ArrayCheck:
     def __init__(self, array: Array, name: str) -> None:
         self.array = array
         self.name = name
-        metadata = array.metadata
-        self._outer_shape = metadata.chunk_shape
-        self._outer_grid = grid_shape(array.shape, metadata.chunk_shape)
-        self._inner_shape = build_pipeline(metadata).chunk_shape
-        self._is_sharded = self._inner_shape != self._outer_shape or bool(array.shards)
+        self._metadata = metadata = array.metadata
+        pipeline = build_pipeline(metadata)
+        self._is_sharded = bool(pipeline.levels)
+        # Chunks of a rectilinear grid cannot be cut; inner chunks of one shape are a regular grid in any array.
+        self._inner_shape = pipeline.chunk_shape if self._is_sharded or metadata.axes is None else None
         self._bad_before: tuple[int, ...] | None = None
         self.stored = self._find_stored()
 
     def _find_stored(self) -> Stored:
         coordinates, nbytes = numbers("q"), numbers("q")
-        count = 0
+        grid = self._metadata.outer_grid_shape
         if isinstance(self.array.store, LocalStore):
-            parser = KeyParser(self.array.metadata.chunk_keys, self._outer_grid)
+            parser = KeyParser(self._metadata.chunk_keys, grid)
             for file in stored_files(self.array.location, parser):
                 if file.coordinates is not None:
                     coordinates.extend(file.coordinates)
                     nbytes.append(file.nbytes)
-                    count += 1
-            return Stored(coordinates, nbytes, count)
-        for place in product(*map(range, self._outer_grid)):  # a store that may not be able to list
-            coordinates.extend(place)
-            nbytes.append(0)
-            count += 1
-        return Stored(coordinates, nbytes, count)
+        else:
+            for place in product(*map(range, grid)):  # a store that may not be able to list
+                coordinates.extend(place)
+                nbytes.append(0)
+        return Stored(coordinates, nbytes, len(nbytes))
 
     def run(self, report: Callable[[int], object]) -> Iterator[Bad]:
         """Read it all; gives what cannot be read, in the order of the chunks' names.
@@ -103,89 +107,100 @@ class ArrayCheck:
             report: called with stored bytes that have been dealt with, as it goes on.
         """
         itemsize = max(self.array.dtype.itemsize, 1)
-        batch: list[Selection] = []
+        batch: list[_Piece] = []
         batch_nbytes = stored_nbytes = 0
         for number in range(self.stored.chunk_count):
-            for box in self._pieces(self._outer(number), _BATCH_NBYTES // itemsize):
-                nbytes = _count(box) * itemsize
+            for piece in self._cut(self._outer(number), _BATCH_NBYTES // itemsize):
+                nbytes = _count(piece.box) * itemsize
                 if batch and batch_nbytes + nbytes > _BATCH_NBYTES:
                     yield from self._check_once(batch)
                     report(stored_nbytes)
                     batch, batch_nbytes, stored_nbytes = [], 0, 0
-                batch.append(box)
+                batch.append(piece)
                 batch_nbytes += nbytes
             stored_nbytes += self.stored.nbytes[number]
         if batch:
             yield from self._check_once(batch)
         report(stored_nbytes)
 
-    def _outer(self, number: int) -> Selection:
-        """The elements of an outer chunk."""
-        ndim = len(self._outer_shape)
-        place = self.stored.coordinates[number * ndim : (number + 1) * ndim]
-        return tuple(
-            slice(at * length, min((at + 1) * length, end))
-            for at, length, end in zip(place, self._outer_shape, self.array.shape, strict=True)
-        )
+    def _outer(self, number: int) -> _Piece:
+        """A chunk of the outer grid that is stored."""
+        shape, axes = self.array.shape, self._metadata.axes
+        ndim = len(shape)
+        place = tuple(self.stored.coordinates[number * ndim : (number + 1) * ndim])
+        if axes is None:
+            starts = [at * length for at, length in zip(place, self._metadata.chunk_shape, strict=True)]
+            ends = [start + length for start, length in zip(starts, self._metadata.chunk_shape, strict=True)]
+        else:
+            starts = [axis.chunk_start(at) for axis, at in zip(axes, place, strict=True)]
+            sizes = self._metadata.chunk_sizes(outer=True)
+            ends = [start + size[at] for start, size, at in zip(starts, sizes, place, strict=True)]
+        return _Piece(place, tuple(map(slice, starts, map(min, ends, shape))))
 
-    def _pieces(self, box: Selection, element_count: int) -> Iterator[Selection]:
-        """A box cut at the borders of inner chunks into pieces of at most so many elements, or one chunk."""
-        if _count(box) <= element_count:
-            yield box
-            return
-        halves = _halve(box, self._inner_shape)
+    def _cut(self, piece: _Piece, element_count: int) -> Iterator[_Piece]:
+        """A piece cut into pieces of at most so many elements, or of one chunk."""
+        halves = None if _count(piece.box) <= element_count else self._halve(piece)
         if halves is None:
-            yield box
+            yield piece
             return
         for half in halves:
-            yield from self._pieces(half, element_count)
+            yield from self._cut(half, element_count)
 
-    def _check_once(self, boxes: list[Selection]) -> Iterator[Bad]:
+    def _halve(self, piece: _Piece) -> tuple[_Piece, _Piece] | None:
+        """A piece cut in two, along the first dimension where that can be done; None: it is one chunk."""
+        if self._inner_shape is None:
+            return None
+        for dimension, (part, length) in enumerate(zip(piece.box, self._inner_shape, strict=True)):
+            first, last = part.start // length, (part.stop - 1) // length
+            if first < last:
+                middle = (first + (last - first + 1) // 2) * length
+                before, after = slice(part.start, middle), slice(middle, part.stop)
+                left, right = piece.box[:dimension], piece.box[dimension + 1 :]
+                return piece._replace(box=(*left, before, *right)), piece._replace(box=(*left, after, *right))
+        return None
+
+    def _check_once(self, pieces: list[_Piece]) -> Iterator[Bad]:
         """The same as ``_check``, where a shard that is larger than a batch is told of once."""
-        for bad in self._check(boxes):
+        for bad in self._check(pieces):
             if bad.shard is None or bad.shard != self._bad_before:
                 yield bad
             self._bad_before = bad.shard
 
-    def _check(self, boxes: list[Selection]) -> Iterator[Bad]:
-        """Read boxes in one batch; if that fails, find out which chunks are to blame, by halves."""
+    def _check(self, pieces: list[_Piece]) -> Iterator[Bad]:
+        """Read pieces in one batch; if that fails, find out which chunks are to blame, by halves."""
         try:
-            self.array.read_many(boxes)
+            self.array.read_many([piece.box for piece in pieces])
             return
         except (RingioError, OSError, ValueError, MemoryError) as error:
             failed = error.with_traceback(None)  # which would keep all that was read
-        if len(boxes) > 1:
-            yield from self._check_each(boxes)
+        if len(pieces) > 1:
+            yield from self._check_each(pieces)
             return
-        shard = self._bad_shard(boxes[0], failed)
-        if shard is not None:
-            yield Bad(self.name, None, shard, failed)
+        (piece,) = pieces
+        if self._is_sharded and (isinstance(failed, OSError) or "the index of the shard" in str(failed)):
+            yield Bad(self.name, None, piece.outer, failed)
             return
-        halves = _halve(boxes[0], self._inner_shape)
-        if halves is None:
-            yield Bad(self.name, self._chunk(boxes[0], self._inner_shape), None, failed)
-        else:
+        halves = self._halve(piece)
+        if halves is not None:
             for half in halves:
                 yield from self._check([half])
+        else:
+            yield Bad(self.name, self._chunk(piece), None, failed)
 
-    def _check_each(self, boxes: list[Selection]) -> Iterator[Bad]:
-        shards = set()
-        for box in boxes:
-            shard = self._chunk(box, self._outer_shape)
-            if shard in shards:
+    def _check_each(self, pieces: list[_Piece]) -> Iterator[Bad]:
+        bad_shard = None
+        for piece in pieces:
+            if piece.outer == bad_shard:
                 continue
-            for bad in self._check([box]):
-                if bad.shard is not None:
-                    shards.add(bad.shard)
+            for bad in self._check([piece]):
+                bad_shard = bad.shard
                 yield bad
 
-    def _bad_shard(self, box: Selection, error: Exception) -> tuple[int, ...] | None:
-        """The shard of a box, if the error is about all of it."""
-        whole = isinstance(error, OSError) or "the index of the shard" in str(error)
-        return self._chunk(box, self._outer_shape) if self._is_sharded and whole else None
-
-    def _chunk(self, box: Selection, chunk_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(part.start // length for part, length in zip(box, chunk_shape, strict=True))
+    def _chunk(self, piece: _Piece) -> tuple[int, ...]:
+        """The coordinates of a piece that is one chunk."""
+        if self._inner_shape is None:
+            return piece.outer
+        return tuple(part.start // length for part, length in zip(piece.box, self._inner_shape, strict=True))
 
 
 def arrays_below(node: Array | Group, name: str = "", above: tuple[object, ...] = ()) -> Iterator[ArrayCheck | Bad]:
@@ -222,17 +237,3 @@ def _place(group: Group) -> object:
 
 def _count(box: Selection) -> int:
     return prod(part.stop - part.start for part in box)
-
-
-def _halve(box: Selection, chunk_shape: tuple[int, ...]) -> tuple[Selection, Selection] | None:
-    """A box cut in two at a border of chunks, along the first dimension that has one; None: it is one chunk."""
-    for dimension, (part, length) in enumerate(zip(box, chunk_shape, strict=True)):
-        first, last = part.start // length, (part.stop - 1) // length
-        if first < last:
-            middle = (first + (last - first + 1) // 2) * length
-            before, after = slice(part.start, middle), slice(middle, part.stop)
-            return (
-                (*box[:dimension], before, *box[dimension + 1 :]),
-                (*box[:dimension], after, *box[dimension + 1 :]),
-            )
-    return None
