@@ -343,6 +343,15 @@ int64_t ringio_plan_intersect(const struct ringio_grid *grid, const struct ringi
                               struct ringio_projection *projections, int64_t *counts,
                               uint64_t *chunk_ids, uint64_t *first_pairs);
 
+/* ringio_plan_points() is the same for single elements: point i is at 'coordinates[dim][i]', inside the array, and goes
+   to target_offset + i * layout->target_strides[0].  Points that lie source_strides[0] behind each other in their
+   chunk, and follow each other, are one pair of several; its dimension is the only one.  All that is written to holds
+   'point_count', 'first_pairs' one more: the last one set is how many pairs there are. */
+int64_t ringio_plan_points(const struct ringio_grid *grid, uint64_t point_count, const int64_t *const *coordinates,
+                           const struct ringio_layout *layout, int64_t target_offset,
+                           struct ringio_projection *projections, int64_t *counts, uint64_t *chunk_ids,
+                           uint64_t *first_pairs);
+
 /* ringio_plan_segments() splits ascending 'ids' where id / ids_per_segment changes: writes the quotients and the index
    of the first id of each ('count' + 1 places each; the last first is 'count').  Returns how many segments. */
 uint64_t ringio_plan_segments(const uint64_t *ids, uint64_t count, uint64_t ids_per_segment, uint64_t *segments,

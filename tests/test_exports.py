@@ -52,6 +52,8 @@ RINGIO_ZARR = {
     "Group",
     "MetadataError",
     "UnsupportedError",
+    "BoundsCheckError",
+    "VindexInvalidSelectionError",
 }
 
 

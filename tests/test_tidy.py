@@ -53,7 +53,7 @@ RINGIO_FLOORS = [
 ]
 RINGIO_ZARR_FLOORS = [
     ["_cache", "_grid", "_result", "_selection"],
-    ["_errors"],
+    ["_errors", "_fancy"],
     ["_document"],
     ["_axes", "_codecs", "_dtypes", "_keys"],
     ["_fill"],
@@ -64,7 +64,8 @@ RINGIO_ZARR_FLOORS = [
     ["_locate"],
     ["_single"],
     ["_planner"],
-    ["_explain", "_rectilinear"],
+    ["_explain", "_placed", "_rectilinear"],
+    ["_selecting"],
     ["_array"],
     ["_group"],
     ["_open"],
@@ -76,7 +77,7 @@ RINGIO_ZARR_FLOORS = [
 C_FLOORS = [
     ["ringio_api", "trace_api"],
     ["ringio", "sort", "planes", "direct", "clock", "thread"],
-    ["trace", "bell", "cffi_prelude", "plan", "scatter", "slab", "files", "codec"],
+    ["trace", "bell", "cffi_prelude", "plan", "plan_points", "scatter", "slab", "files", "codec"],
     ["codec_private", "task", "job", "paths"],
     [
         "codec_blosc",

@@ -544,9 +544,9 @@ def test_says_what_it_is(arrays: dict[str, tuple[Any, Any]]) -> None:
         ((0, 0, 0, 0), "too many indices"),
         ((..., 0, ...), "single ellipsis"),
         (None, "newaxis"),
-        ([1, 2], "lists"),
+        ([1, 2.5], "lists"),
         (1.5, "float"),
-        ("x", "str"),
+        ("x", "does not have any fields"),
     ],
 )
 def test_what_cannot_be_selected(arrays: dict[str, tuple[Any, Any]], selection: Any, message: str) -> None:

@@ -162,6 +162,67 @@ class Grid:
         firsts[chunk_count] = pair_count
         return Intersection(chunk_ids[:chunk_count], firsts[: chunk_count + 1], projections, pair_counts)
 
+    def intersect_points(
+        self, coordinates: Sequence[ArrayLike], layouts: NDArray[np.void], target_offset: int
+    ) -> Intersection:
+        """The same for single elements that follow each other in the target.
+
+        Args:
+            coordinates: int64[n] for each dimension, inside the array.
+            layouts: LAYOUT[1], with the strides of one dimension: of the target, how far one point is from the next; of
+                the source, an item's size. Points that lie behind each other in both are one projection.
+            target_offset: where the first point goes, in bytes from the start of its target.
+
+        Returns:
+            Projections of one dimension.
+
+        Raises:
+            ValueError: arrays of shapes that do not agree, a negative coordinate.
+            MemoryError: no room for that many points.
+
+        >>> grid = Grid((2, 3), (12, 4), [(1, 1)], [(4, 1)])
+        >>> from ringio.planning import layout
+        >>> items = layout(source_strides=[4], target_strides=[4], itemsize=4)
+        >>> found = grid.intersect_points([[3, 0, 0], [4, 0, 1]], items, 0)
+        >>> found.chunk_ids, found.projections["target_offset"], found.counts
+        (array([0, 5], dtype=uint64), array([4, 0]), array([[2],
+               [1]]))
+        """
+        columns = [np.ascontiguousarray(column, np.int64) for column in coordinates]
+        count = len(columns[0]) if columns else 0
+        if len(columns) != len(self.chunk_shape) or any(column.shape != (count,) for column in columns):
+            shapes = [column.shape for column in columns]
+            raise ValueError(
+                f"coordinates of shapes {shapes}, one row for each of {len(self.chunk_shape)} dimensions is due"
+            )
+        if any(column.min(initial=0) < 0 for column in columns):
+            raise ValueError("a negative coordinate")
+        if layouts.dtype != LAYOUT or len(layouts) != 1:
+            raise ValueError(f"layouts have dtype {layouts.dtype}, one ringio.planning.LAYOUT is due")
+        layouts = np.ascontiguousarray(layouts)
+        projections = np.empty(count, PROJECTION)
+        counts = np.empty((count, 1), np.int64)
+        chunk_ids, firsts = np.empty(count, np.uint64), np.empty(count + 1, np.uint64)
+        chunk_count = call_kernel(
+            count,
+            (self, columns, layouts),
+            lib.ringio_plan_points,
+            self.struct,
+            count,
+            ffi.new("int64_t *[]", [i64_pointer(column) for column in columns]),
+            record_pointer("struct ringio_layout[]", layouts),
+            target_offset,
+            record_pointer("struct ringio_projection[]", projections),
+            i64_pointer(counts),
+            u64_pointer(chunk_ids),
+            u64_pointer(firsts),
+        )
+        check_status(chunk_count)
+        pair_count = int(firsts[chunk_count])
+        return Intersection(
+            chunk_ids[:chunk_count], firsts[: chunk_count + 1], projections[:pair_count], counts[:pair_count]
+        )
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grid) and self.__reduce__() == other.__reduce__()
 

@@ -11,12 +11,15 @@ from ._array import Array
 from ._errors import MetadataError, UnsupportedError
 from ._group import Group
 from ._open import open, open_array, open_group  # noqa: A004  # as zarr.open
+from ._selection import BoundsCheckError, VindexInvalidSelectionError
 
 __all__ = [
     "Array",
+    "BoundsCheckError",
     "Group",
     "MetadataError",
     "UnsupportedError",
+    "VindexInvalidSelectionError",
     "open",
     "open_array",
     "open_group",

@@ -1,22 +1,22 @@
-"""Arrays: attributes, indexing, crops, batches of selections."""
+"""Arrays: attributes and crops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ringio import empty
-
 from ._chain import build_pipeline
 from ._metadata import ArrayMetadata
 from ._node import Node, Options
+from ._placed import place_all
 from ._planner import Boxes, Planner, Progress
-from ._result import check_out
-from ._selection import Box, few_crops, normalise_basic, normalise_crop_shape, normalise_crops
+from ._result import check_out, new_result
+from ._selecting import Selecting
+from ._selection import few_crops, normalise_basic, normalise_crop_shape, normalise_crops
 from ._single import FEW_CHUNKS
 from ._store import LocalStore
 
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from ._explain import Explanation
     from ._info import ArrayInfo
 
-_INT: Final = {int}
-_SMALL_NBYTES: Final = 1 << 20  # below this ringio.empty() is numpy's, with more to look at before
 
-
-class Array(Node):
+class Array(Selecting, Node):
     """A Zarr array, read-only; made by :func:`ringio_zarr.open`.
 
     Reads go to the files each time: nothing but shard indexes and open files is remembered. Any number of threads may
@@ -43,10 +40,9 @@ class Array(Node):
         (2, 1, 128, 128)
     """
 
-    __slots__ = ("_location", "_metadata", "_planner", "_shape", "dtype")
+    __slots__ = ("_location", "_metadata", "_order", "_planner", "_shape", "dtype")
 
     metadata_type = ArrayMetadata
-    dtype: np.dtype[Any]
 
     def __init__(self, store: LocalStore, path: str, metadata: ArrayMetadata, options: Options) -> None:
         super().__init__(store, path, metadata, options)
@@ -59,6 +55,8 @@ class Array(Node):
 
             self._planner = RectilinearPlanner(metadata, self._location, options.cache)
         self._shape = metadata.shape
+        # zarr-python gives the results of v2 in the order of the chunks.
+        self._order = metadata.order if len(metadata.shape) > 1 else "C"
         self.dtype = metadata.dtype
 
     @property
@@ -133,83 +131,6 @@ class Array(Node):
             f"{self._metadata.describe_chunks()}>"
         )
 
-    def __getitem__(self, selection: Any) -> Any:
-        """The elements of a selection: integers, slices with steps of either sign, an ellipsis, as in numpy.
-
-        Args:
-            selection: what stands between the brackets.
-
-        Returns:
-            A new array in C order; where no dimension is left, a scalar, or for plain integers (``a[0, 0]``) an array
-            without dimensions, as zarr-python has it.
-
-        Raises:
-            IndexError: out of bounds, too many indices, or something that is neither integer nor slice.
-            ringio.DecodeError, OSError: a chunk cannot be read; the message names array, chunk, file and offset.
-        """
-        box = normalise_basic(selection, self._shape, self._location)
-        result = self._read_box(box)
-        return result if box.shape or _is_plain(selection) else result[()]
-
-    def get_basic_selection(self, selection: Any = ..., *, out: Any = None) -> Any:
-        """The same, with a place for the result.
-
-        Args:
-            selection: what would stand between the brackets.
-            out: a writable array of any strides with the shape and dtype of the result, or a buffer like that.
-
-        Returns:
-            ``out``, or without it a new array, or a scalar where no dimension is left.
-
-        Raises:
-            TypeError, ValueError: ``out`` is not as it should be.
-        """
-        box = normalise_basic(selection, self._shape, self._location)
-        if out is not None:
-            self._read_box(box, check_out(out, box.shape, self.dtype))
-            return out
-        result = self._read_box(box)
-        return result if box.shape else result[()]
-
-    def read_many(
-        self, selections: Iterable[Any], out: Sequence[Any] | None = None, progress: Progress = None
-    ) -> list[Any]:
-        """Many selections in one batch: every chunk is read and decoded once, however many of them want it.
-
-        Args:
-            selections: each as it would stand between the brackets.
-            out: as many writable arrays, each with the shape and dtype of its result.
-            progress: True for a progress bar, or a function of (bytes done, bytes in all).
-
-        Returns:
-            The results in the order of the selections, each as ``a[selection]`` gives it; or the items of ``out``.
-
-        Raises:
-            IndexError, TypeError, ValueError: as ``a[selection]``, and as ``get_basic_selection`` for ``out``.
-        """
-        wanted = list(selections)
-        boxes = [normalise_basic(selection, self._shape, self._location) for selection in wanted]
-        if out is None:
-            results = [_new_result(box.shape, self.dtype) for box in boxes]
-        elif len(out) != len(boxes):
-            raise ValueError(f"out has {len(out)} arrays for {len(boxes)} selections")
-        else:
-            results = [
-                check_out(item, box.shape, self.dtype, f"out[{number}]")
-                for number, (item, box) in enumerate(zip(out, boxes, strict=True))
-            ]
-        filled = [number for number, box in enumerate(boxes) if 0 not in box.counts]
-        if filled:
-            targets = [results[number] for number in filled]
-            batch = self._planner.boxes([boxes[number] for number in filled], targets)
-            self._planner.read(batch, targets, self._options.get_reader(), progress)
-        if out is not None:
-            return list(out)
-        return [
-            result if box.shape or _is_plain(selection) else result[()]
-            for result, box, selection in zip(results, boxes, wanted, strict=True)
-        ]
-
     def read_crops(
         self, starts: npt.ArrayLike, shape: Sequence[int], out: Any = None, progress: Progress = None
     ) -> npt.NDArray[Any]:
@@ -235,7 +156,7 @@ class Array(Node):
         rows = normalise_crops(starts, crop_shape, self._shape, self._location) if few is None else None
         count = len(few or rows)  # type: ignore[arg-type]  # one of them is there
         if out is None:
-            result = _new_result((count, *crop_shape), self.dtype)
+            result = new_result((count, *crop_shape), self.dtype)
         else:
             result = check_out(out, (count, *crop_shape), self.dtype)
         reader = self._options.get_reader()
@@ -267,9 +188,9 @@ class Array(Node):
             Chunks        : 1, 0 missing
             ...
         """
-        box = normalise_basic(selection, self._shape, self._location)
-        boxes = self._planner.boxes([box], [np.broadcast_to(np.zeros((), self.dtype), box.shape)])
-        return self._explain(boxes, box.shape)
+        wanted = self._parse(selection).wanted
+        target = np.broadcast_to(np.zeros((), self.dtype), wanted.target_shape)
+        return self._explain(place_all([wanted], [target], self._planner), wanted.shape)
 
     def explain_crops(self, starts: npt.ArrayLike, shape: Sequence[int]) -> Explanation:
         """The same for :meth:`read_crops`, whose arguments these are."""
@@ -313,22 +234,3 @@ class Array(Node):
             raise ValueError("the elements of a Zarr array are in files: there is no way to have them without a copy")
         result = self._read_box(normalise_basic(..., self._shape, self._location))
         return result if dtype is None else result.astype(dtype, copy=False)
-
-    def _read_box(self, box: Box, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        result = _new_result(box.shape, self.dtype) if out is None else out
-        if 0 not in box.counts:
-            self._planner.read_box(box, result, self._options.get_reader(), is_new=out is None)
-        return result
-
-
-def _new_result(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    if prod(shape, start=dtype.itemsize) < _SMALL_NBYTES:
-        return np.empty(shape, dtype)
-    return empty(shape, dtype)
-
-
-def _is_plain(selection: Any) -> bool:
-    """Whether a selection is made of plain integers alone, for which zarr-python gives an array and not a scalar."""
-    if type(selection) is not tuple:
-        return isinstance(selection, int)
-    return set(map(type, selection)) == _INT or (bool(selection) and all(isinstance(item, int) for item in selection))

@@ -50,6 +50,28 @@ class Boxes(NamedTuple):
     target_offsets: npt.NDArray[np.int64]
     box_layouts: npt.NDArray[np.uint64] | None = None
 
+    def intersect(self, grid: planning.Grid) -> planning.Intersection:
+        """The chunks that they touch."""
+        return grid.intersect(*self)
+
+
+class PlacedPoints(NamedTuple):
+    """Single elements that follow each other in a target: the arguments of ``planning.Grid.intersect_points``.
+
+    Attributes:
+        coordinates: int64[n] for each dimension.
+        layouts: LAYOUT[1], with the strides of one dimension.
+        target_offset: bytes from the lowest address of the target to where the first one goes.
+    """
+
+    coordinates: tuple[npt.NDArray[np.int64], ...]
+    layouts: npt.NDArray[np.void]
+    target_offset: int
+
+    def intersect(self, grid: planning.Grid) -> planning.Intersection:
+        """The chunks that they touch."""
+        return grid.intersect_points(*self)
+
 
 class ChunkNumbers:
     """The ids of an array's innermost chunks: those of one shard are consecutive, in the order of the shard's index.
@@ -126,7 +148,7 @@ class Planner:
             starts=starts,
             counts=np.array([crop_shape], np.int64).reshape(1, -1),
             steps=np.ones((1, len(crop_shape)), np.int64),
-            layouts=self._layout_of(target.strides[1:], (1,) * len(crop_shape)),
+            layouts=self.layout_of(target.strides[1:], (1,) * len(crop_shape)),
             target_offsets=first + target.strides[0] * np.arange(len(starts)),
         )
 
@@ -149,10 +171,10 @@ class Planner:
     def _place(self, box: Box, target: npt.NDArray[Any]) -> tuple[npt.NDArray[np.void], int]:
         """The layout of a box in its target, and how far above the target's lowest address its first element goes."""
         strides = target.strides
-        layout = self._layout_of(box.target_strides(strides), box.steps)
+        layout = self.layout_of(box.target_strides(strides), box.steps)
         return layout, box.target_offset(strides) + first_offset(target)
 
-    def _layout_of(self, target_strides: tuple[int, ...], steps: tuple[int, ...]) -> npt.NDArray[np.void]:
+    def layout_of(self, target_strides: tuple[int, ...], steps: tuple[int, ...]) -> npt.NDArray[np.void]:
         """LAYOUT[1] for target number 0. The last one is kept: batches tend to be alike."""
         kept = self._kept_layout
         if kept is not None and kept[0] == (target_strides, steps):
@@ -186,13 +208,13 @@ class Planner:
             return self._singles.read(boxes[0], target[0], reader, is_new=is_new)
         return self._singles.read_few(boxes, target, reader, target.strides[0])
 
-    def read(self, boxes: Boxes, targets: Any, reader: Reader, progress: Progress = None) -> None:
+    def read(self, boxes: Boxes | PlacedPoints, targets: Any, reader: Reader, progress: Progress = None) -> None:
         """Read boxes into their targets.
 
         Everything that can be read is, whatever else cannot.
 
         Args:
-            boxes: inside the array.
+            boxes: or points, inside the array.
             targets: one array, or a sequence of them.
             reader: does it.
             progress: as in ``Reader.execute``.
@@ -200,7 +222,7 @@ class Planner:
         Raises:
             OSError, ringio.RingioError: the first thing that went wrong; it names array, chunk, file and offset.
         """
-        found = self._numbers.grid.intersect(*boxes)
+        found = boxes.intersect(self._numbers.grid)
         if len(found.chunk_ids):
             self._read(found, boxes.layouts, targets, reader, progress)
 
@@ -210,7 +232,7 @@ class Planner:
 
     def chunk_ids(self, boxes: Boxes) -> npt.NDArray[np.uint64]:
         """The ids of the innermost chunks that boxes touch, ascending."""
-        return self._numbers.grid.intersect(*boxes).chunk_ids
+        return boxes.intersect(self._numbers.grid).chunk_ids
 
     @property
     def chain(self) -> CompiledChain:

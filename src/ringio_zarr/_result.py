@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from ringio import empty
+
+_SMALL_NBYTES: Final = 1 << 20  # below this ringio.empty() is numpy's, with more to look at before
+
+
+def new_result(shape: tuple[int, ...], dtype: np.dtype[Any], order: str = "C") -> npt.NDArray[Any]:
+    """A new array with anything in it.
+
+    Args:
+        shape: elements along each dimension.
+        dtype: of the elements.
+        order: "C" or "F".
+    """
+    if prod(shape, start=dtype.itemsize) < _SMALL_NBYTES:
+        return np.empty(shape, dtype, order)  # type: ignore[call-overload,no-any-return]  # it is one of the two
+    return empty(shape, dtype) if order == "C" else empty(shape[::-1], dtype).T
+
+
+def pick_fields(items: npt.NDArray[Any], fields: str | Sequence[str], result: npt.NDArray[Any]) -> None:
+    """Copy one field of structured items to an array of its own, or several to a structured one that has only those."""
+    if isinstance(fields, str):
+        result[...] = items[fields]
+    else:
+        for name in fields:
+            result[name] = items[name]
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "out") -> npt.NDArray[Any]:
@@ -50,6 +78,8 @@ def _overlaps_itself(array: npt.NDArray[Any]) -> bool:
 
 
 def _borrow(out: Any, name: str) -> npt.NDArray[Any]:
+    if hasattr(out, "as_ndarray_like"):  # zarr-python's buffers
+        out = out.as_ndarray_like()
     try:
         return np.asarray(memoryview(out))
     except TypeError:

@@ -10,7 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 _new_tuple: Final = tuple.__new__
-_NOT_YET: Final = "lists, masks and newaxis (oindex, vindex) are not supported yet"
+_ELSEWHERE: Final = "lists and masks are for a[...], oindex and vindex; newaxis is not supported"
+
+
+class BoundsCheckError(IndexError):
+    """An index, or the number of a chunk, that is out of bounds."""
+
+    @classmethod
+    def at(cls, number: int, dimension: int, length: int, path: str) -> BoundsCheckError:
+        """The error for one index, in numpy's words."""
+        problem = f"index {number} is out of bounds for axis {dimension} with size {length}"
+        return cls(f"{problem} (array {path})" if path else problem)
+
+
+class VindexInvalidSelectionError(IndexError):
+    """What is given to ``vindex`` is neither coordinates nor a mask."""
 
 
 class Box(NamedTuple):
@@ -34,6 +48,11 @@ class Box(NamedTuple):
     steps: tuple[int, ...]
     signs: tuple[int, ...]
     shape: tuple[int, ...]
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The shape of the array that it is read to."""
+        return self.shape
 
     def target_strides(self, result_strides: Sequence[int]) -> tuple[int, ...]:
         """Bytes in the result between one step and the next along each *array* dimension; 0 where it is dropped.
@@ -88,14 +107,9 @@ def normalise_basic(selection: Any, shape: tuple[int, ...], path: str = "") -> B
     if missing == 0 and (point := _point(items, shape)):
         return point
     if missing:
-        if _has_ellipsis(items):
-            return normalise_basic(_expand_ellipsis(items, shape, path), shape, path)
-        if missing < 0:
+        if missing < 0 and not _has_ellipsis(items):
             _check_items(items, path)
-            raise _error(
-                f"too many indices for array: array is {len(shape)}-dimensional, but {len(items)} were indexed", path
-            )
-        items += (slice(None),) * missing
+        items = expand_items(items, shape, path)
     starts, counts, steps, signs, result_shape = [], [], [], [], []
     for dimension, item in enumerate(items):
         length = shape[dimension]
@@ -117,7 +131,7 @@ def normalise_basic(selection: Any, shape: tuple[int, ...], path: str = "") -> B
                     start = count = 0
             result_shape.append(count)
         elif item is Ellipsis:
-            return normalise_basic(_expand_ellipsis(items, shape, path), shape, path)
+            return normalise_basic(expand_items(items, shape, path), shape, path)
         else:
             start = item if type(item) is int and 0 <= item < length else _parse_int(item, dimension, length, path)
             count = step = 1
@@ -149,15 +163,29 @@ def _parse_int(item: Any, dimension: int, length: int, path: str) -> int:
         _check_items((item,), path)
     number = to_int(item)
     if not -length <= number < length:
-        raise _error(f"index {number} is out of bounds for axis {dimension} with size {length}", path)
+        raise BoundsCheckError.at(number, dimension, length, path)
     return number if number >= 0 else number + length
+
+
+def expand_items(items: tuple[Any, ...], shape: tuple[int, ...], path: str) -> tuple[Any, ...]:
+    """As many items as there are dimensions: full slices in place of an ellipsis, or behind the last one.
+
+    Raises:
+        IndexError: more items than dimensions, or two ellipses.
+    """
+    if _has_ellipsis(items):
+        items = _expand_ellipsis(items, shape, path)
+    if len(items) > len(shape):
+        problem = f"array is {len(shape)}-dimensional, but {len(items)} were indexed"
+        raise index_error(f"too many indices for array: {problem}", path)
+    return items + (slice(None),) * (len(shape) - len(items))
 
 
 def _expand_ellipsis(items: tuple[Any, ...], shape: tuple[int, ...], path: str) -> tuple[Any, ...]:
     """The items with as many full slices in place of the ellipsis as there are dimensions left."""
     places = [place for place, item in enumerate(items) if item is Ellipsis]
     if len(places) > 1:
-        raise _error("an index can only have a single ellipsis ('...')", path)
+        raise index_error("an index can only have a single ellipsis ('...')", path)
     return (*items[: places[0]], *((slice(None),) * (len(shape) - len(items) + 1)), *items[places[0] + 1 :])
 
 
@@ -176,12 +204,13 @@ def _check_items(items: tuple[Any, ...], path: str) -> None:
 
 def _refuse_item(item: Any, path: str) -> NoReturn:
     fancy = item is None or isinstance(item, bool | np.bool_ | list | np.ndarray)
-    reason = _NOT_YET if fancy else f"not {type(item).__name__}"
+    reason = _ELSEWHERE if fancy else f"not {type(item).__name__}"
     # From None: the TypeError of operator.index() says less than this.
-    raise _error(f"only integers, slices (`:`) and ellipsis (`...`) are valid indices; {reason}", path) from None
+    raise index_error(f"only integers, slices (`:`) and ellipsis (`...`) are valid indices; {reason}", path) from None
 
 
-def _error(problem: str, path: str) -> IndexError:
+def index_error(problem: str, path: str) -> IndexError:
+    """An error that names the array."""
     return IndexError(f"{problem} (array {path})" if path else problem)
 
 
@@ -286,4 +315,4 @@ def _crop_error(
     )
     number, start = next(outside)
     problem = f"crop {number} of shape {tuple(crop_shape)} at {start} is out of bounds for shape {tuple(array_shape)}"
-    return _error(problem, path)
+    return index_error(problem, path)

@@ -1,0 +1,94 @@
+"""Outer products and points, with their places in targets: what the planner takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ringio import planning
+
+from ._fancy import Points, Product, Wanted
+from ._planner import Boxes, PlacedPoints, Planner
+from ._result import first_offset
+from ._selection import Box
+
+
+def place_product(product: Product, target: npt.NDArray[Any], planner: Planner) -> Boxes:
+    """One box for each combination of runs.
+
+    Args:
+        product: not empty.
+        target: where it goes; of its shape.
+        planner: of the array.
+    """
+    box = product.box
+    strides = box.target_strides(target.strides)
+    shape = [len(run.starts) for run in product.runs]
+    count = prod(shape)
+    starts = np.empty((*shape, len(box.starts)), np.int64)
+    starts[...] = box.starts
+    counts = np.empty((*shape, len(box.starts)), np.int64)
+    counts[...] = box.counts
+    offsets = np.full(shape, box.target_offset(target.strides) + first_offset(target), np.int64)
+    for axis, run in enumerate(product.runs):
+        column = (-1, *(1,) * (len(shape) - axis - 1))  # along its own axis, broadcast along the others
+        starts[..., run.dimension] = run.starts.reshape(column)
+        counts[..., run.dimension] = run.counts.reshape(column)
+        offsets += (run.places * strides[run.dimension]).reshape(column)
+    return Boxes(
+        starts=starts.reshape(count, -1),
+        counts=counts.reshape(count, -1),
+        steps=np.array([box.steps], np.int64),
+        layouts=planner.layout_of(strides, box.steps),
+        target_offsets=offsets.reshape(-1),
+    )
+
+
+def place_points(points: Points, target: npt.NDArray[Any]) -> PlacedPoints:
+    """Points that follow each other along the one dimension of a target."""
+    layouts = planning.layout(
+        source_strides=[target.itemsize], target_strides=target.strides, itemsize=target.itemsize, fill_offset=0
+    )
+    return PlacedPoints(points.coordinates, layouts, first_offset(target))
+
+
+def place_all(wanted: Sequence[Wanted], targets: Sequence[npt.NDArray[Any]], planner: Planner) -> Boxes:
+    """Selections with a target each, none of them empty, as boxes of one batch; the target of points is flat."""
+    if all(isinstance(one, Box) for one in wanted):
+        return planner.boxes(wanted, targets)  # type: ignore[arg-type]  # they are boxes
+    parts = [_place_one(one, target, planner) for one, target in zip(wanted, targets, strict=True)]
+    sizes = [len(part.starts) for part in parts]
+    layouts = np.concatenate([part.layouts for part in parts])
+    layouts["target"] = np.arange(len(parts))
+
+    def rows(tables: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+        filled = [np.broadcast_to(table, (size, table.shape[1])) for table, size in zip(tables, sizes, strict=True)]
+        return np.concatenate(filled)
+
+    return Boxes(
+        starts=rows([part.starts for part in parts]),
+        counts=rows([part.counts for part in parts]),
+        steps=rows([part.steps for part in parts]),
+        layouts=layouts,
+        target_offsets=np.concatenate([part.target_offsets for part in parts]),
+        box_layouts=np.repeat(np.arange(len(parts), dtype=np.uint64), sizes),
+    )
+
+
+def _place_one(wanted: Wanted, target: npt.NDArray[Any], planner: Planner) -> Boxes:
+    if isinstance(wanted, Product):
+        return place_product(wanted, target, planner)
+    if isinstance(wanted, Box):
+        return planner.boxes([wanted], [target])
+    ones = np.ones((1, len(wanted.coordinates)), np.int64)
+    return Boxes(
+        starts=np.stack(wanted.coordinates, axis=1),
+        counts=ones,
+        steps=ones,
+        layouts=planner.layout_of((0,) * ones.size, (1,) * ones.size),
+        target_offsets=first_offset(target) + target.strides[0] * np.arange(len(target)),
+    )

@@ -1,0 +1,342 @@
+"""What arrays read by selections: ``a[...]``, ``oindex``, ``vindex``, ``blocks``, and the methods behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ._fancy import (
+    Points,
+    Product,
+    Wanted,
+    fields_dtype,
+    is_orthogonal,
+    is_vectorised,
+    normalise_blocks,
+    normalise_coordinates,
+    normalise_mask,
+    normalise_orthogonal,
+    normalise_vectorised,
+    pop_fields,
+)
+from ._grid import grid_shape
+from ._metadata import ArrayMetadata
+from ._node import Options
+from ._placed import place_all, place_points, place_product
+from ._planner import Planner, Progress
+from ._result import check_out, new_result, pick_fields
+from ._selection import Box, normalise_basic
+
+_INT: Final = {int}
+
+
+class Request(NamedTuple):
+    """A selection, understood.
+
+    Attributes:
+        wanted: which elements.
+        fields: names of fields; None: all of them.
+        is_scalar: the result is a scalar and no array.
+    """
+
+    wanted: Wanted
+    fields: Any = None
+    is_scalar: bool = False
+
+
+class Selecting:
+    """The reading of selections; an ``Array`` has the rest."""
+
+    __slots__ = ()
+
+    dtype: np.dtype[Any]
+    _metadata: ArrayMetadata
+    _location: str
+    _options: Options
+    _planner: Planner
+    _shape: tuple[int, ...]
+    _order: str
+
+    def __getitem__(self, selection: Any) -> Any:
+        """The elements of a selection, as zarr-python gives them.
+
+        Args:
+            selection: what stands between the brackets: integers, slices with steps of either sign, an ellipsis; one
+                list of indices or mask beside those, or one for each dimension (as ``oindex``); integers and arrays of
+                them for all dimensions, or a mask of the array's shape (as ``vindex``); names of fields.
+
+        Returns:
+            A new array; where no dimension is left, a scalar, or for plain integers (``a[0, 0]``) an array without
+            dimensions, as zarr-python has it.
+
+        Raises:
+            IndexError: out of bounds, too many indices, or something that selects nothing.
+            ringio.DecodeError, OSError: a chunk cannot be read; the message names array, chunk, file and offset.
+        """
+        try:
+            box = normalise_basic(selection, self._shape, self._location)
+        except IndexError as error:
+            return self._read_request(self._parse_fancy(selection, error))
+        result = self._read_box(box)
+        if box.shape or _is_plain(selection):
+            return result
+        # zarr-python takes an array without dimensions for coordinates, and one point has the shape (1,).
+        return result.reshape(1) if is_vectorised(selection, len(self._shape)) else result[()]
+
+    @property
+    def oindex(self) -> OIndex:
+        """``a.oindex[...]``: lists and masks along each dimension by itself, as ``get_orthogonal_selection``."""
+        return OIndex(self)
+
+    @property
+    def vindex(self) -> VIndex:
+        """``a.vindex[...]``: coordinates, as ``get_coordinate_selection``, or a mask, as ``get_mask_selection``."""
+        return VIndex(self)
+
+    @property
+    def blocks(self) -> BlockIndex:
+        """``a.blocks[...]``: whole chunks by their numbers, as ``get_block_selection``."""
+        return BlockIndex(self)
+
+    def get_basic_selection(self, selection: Any = ..., *, out: Any = None, fields: Any = None) -> Any:
+        """Integers, slices with steps of either sign, and an ellipsis.
+
+        Args:
+            selection: what would stand between the brackets.
+            out: a writable array of any strides with the shape and dtype of the result, or a buffer like that.
+            fields: of a structured data type, the name of one or a list of names.
+
+        Returns:
+            ``out``, or without it a new array, or a scalar where no dimension is left.
+
+        Raises:
+            IndexError: as ``a[selection]``; a field that is not there.
+            TypeError, ValueError: ``out`` is not as it should be.
+        """
+        box = normalise_basic(selection, self._shape, self._location)
+        return self._read_request(Request(box, fields or None, not box.shape), out)
+
+    def get_orthogonal_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+        """Along each dimension by itself an integer, a slice, a list of indices in any order, or a mask.
+
+        Args:
+            selection: what would stand between the brackets of ``a.oindex[...]``.
+            out: as in ``get_basic_selection``.
+            fields: as in ``get_basic_selection``.
+
+        Returns:
+            ``out``, or a new array: element (i, j) is the one at the i-th index along the first dimension and the j-th
+            along the second. Integers drop their dimension.
+        """
+        wanted = normalise_orthogonal(selection, self._shape, self._location)
+        return self._read_request(Request(wanted, fields or None), out)
+
+    def get_coordinate_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+        """Single elements, by an array of indices for each dimension.
+
+        Args:
+            selection: integers of any shape for each dimension, which are broadcast against each other.
+            out: as in ``get_basic_selection``.
+            fields: as in ``get_basic_selection``.
+
+        Returns:
+            ``out``, or a new array of the shape that the indices have together; (1,) where they are integers.
+        """
+        wanted = normalise_coordinates(selection, self._shape, self._location)
+        return self._read_request(Request(wanted, fields or None), out)
+
+    def get_mask_selection(self, mask: Any, *, out: Any = None, fields: Any = None) -> Any:
+        """The elements where a mask is true.
+
+        Args:
+            mask: truth values, of the array's shape.
+            out: as in ``get_basic_selection``.
+            fields: as in ``get_basic_selection``.
+
+        Returns:
+            ``out``, or a new array of one dimension.
+        """
+        return self._read_request(Request(normalise_mask(mask, self._shape, self._location), fields or None), out)
+
+    def get_block_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+        """Whole chunks (shards, where there are any), by their numbers in the grid.
+
+        Args:
+            selection: an integer, or a slice without steps, for each dimension.
+            out: as in ``get_basic_selection``.
+            fields: as in ``get_basic_selection``.
+
+        Returns:
+            ``out``, or a new array with the elements of those chunks; no dimension is dropped.
+        """
+        return self._read_request(Request(self._parse_blocks(selection), fields or None), out)
+
+    def read_many(
+        self, selections: Iterable[Any], out: Sequence[Any] | None = None, progress: Progress = None
+    ) -> list[Any]:
+        """Many selections in one batch: every chunk is read and decoded once, however many of them want it.
+
+        Args:
+            selections: each as it would stand between the brackets.
+            out: as many writable arrays, each with the shape and dtype of its result.
+            progress: True for a progress bar, or a function of (bytes done, bytes in all).
+
+        Returns:
+            The results in the order of the selections, each as ``a[selection]`` gives it; or the items of ``out``.
+
+        Raises:
+            IndexError, TypeError, ValueError: as ``a[selection]``, and as ``get_basic_selection`` for ``out``.
+        """
+        requests = [self._parse(selection) for selection in selections]
+        if out is not None and len(out) != len(requests):
+            raise ValueError(f"out has {len(out)} arrays for {len(requests)} selections")
+        results = [
+            self._result_for(request, None if out is None else out[number], f"out[{number}]")
+            for number, request in enumerate(requests)
+        ]
+        targets = [
+            self._target_for(request, result, is_new=out is None)
+            for request, result in zip(requests, results, strict=True)
+        ]
+        filled = [number for number, target in enumerate(targets) if target.size]
+        if filled:
+            places = [targets[number] for number in filled]
+            batch = place_all([requests[number].wanted for number in filled], places, self._planner)
+            self._planner.read(batch, places, self._options.get_reader(), progress)
+        finished = [_finish(*parts) for parts in zip(requests, targets, results, strict=True)]
+        return finished if out is None else list(out)
+
+    def _parse(self, selection: Any) -> Request:
+        """What ``a[selection]`` means."""
+        try:
+            box = normalise_basic(selection, self._shape, self._location)
+        except IndexError as error:
+            return self._parse_fancy(selection, error)
+        if not box.shape and is_vectorised(selection, len(self._shape)):
+            return Request(normalise_vectorised(selection, self._shape, self._location))
+        return Request(box, None, not box.shape and not _is_plain(selection))
+
+    def _parse_fancy(self, selection: Any, error: IndexError) -> Request:
+        """The same where it is no basic selection, for which there is an error."""
+        fields, rest = pop_fields(selection)
+        wanted: Wanted
+        if is_vectorised(rest, len(self._shape)):
+            wanted = normalise_vectorised(rest, self._shape, self._location)
+        elif is_orthogonal(rest, len(self._shape)):
+            wanted = normalise_orthogonal(rest, self._shape, self._location)
+        elif fields is None:
+            raise error
+        else:
+            fields_dtype(fields, self.dtype, self._location)
+            wanted = normalise_basic(rest, self._shape, self._location)
+        return Request(wanted, fields, fields is not None and not wanted.shape and not _is_plain(rest))
+
+    def _parse_blocks(self, selection: Any) -> Box:
+        lengths, axes = self._metadata.chunk_shape, self._metadata.axes
+        counts: Sequence[int] = grid_shape(self._shape, lengths)
+
+        def first_of(dimension: int, number: int) -> int:
+            return lengths[dimension] * number if axes is None else axes[dimension].chunk_start(number)
+
+        if axes is not None:
+            counts = [axis.chunk_count for axis in axes]
+        return normalise_blocks(selection, self._shape, counts, first_of, self._location)
+
+    def _read_box(self, box: Box) -> npt.NDArray[Any]:
+        result = new_result(box.shape, self.dtype, self._order)
+        if 0 not in box.counts:
+            self._planner.read_box(box, result, self._options.get_reader(), is_new=self._order == "C")
+        return result
+
+    def _read_request(self, request: Request, out: Any = None) -> Any:
+        result = self._result_for(request, out)
+        target = self._target_for(request, result, is_new=out is None)
+        if target.size:
+            self._read(request.wanted, target)
+        finished = _finish(request, target, result)
+        return finished if out is None else out
+
+    def _read(self, wanted: Wanted, target: npt.NDArray[Any]) -> None:
+        reader = self._options.get_reader()
+        if isinstance(wanted, Box):
+            self._planner.read_box(wanted, target, reader)
+        elif isinstance(wanted, Product):
+            self._planner.read(place_product(wanted, target, self._planner), target, reader)
+        else:
+            self._planner.read(place_points(wanted, target), target, reader)
+
+    def _result_for(self, request: Request, out: Any, name: str = "out") -> npt.NDArray[Any]:
+        """Where the result of a request is in the end."""
+        shape, fields = request.wanted.shape, request.fields
+        dtype = self.dtype if fields is None else fields_dtype(fields, self.dtype, self._location)
+        if out is not None:
+            # The dtype of a field may have dimensions of its own, which are the last ones of the array.
+            return check_out(out, shape + dtype.shape, dtype.base, name)
+        return new_result(shape, dtype, "C" if isinstance(request.wanted, Points) else self._order)
+
+    def _target_for(self, request: Request, result: npt.NDArray[Any], *, is_new: bool) -> npt.NDArray[Any]:
+        """Where it is read to: the same memory where that can be."""
+        wanted = request.wanted
+        is_flat = isinstance(wanted, Points)
+        if request.fields is not None or (is_flat and not (is_new or result.ndim == 1 or result.flags.c_contiguous)):
+            return new_result(wanted.target_shape, self.dtype, "C" if is_flat else self._order)
+        return result.reshape(-1) if is_flat and result.ndim != 1 else result
+
+
+def _finish(request: Request, target: npt.NDArray[Any], result: npt.NDArray[Any]) -> Any:
+    """The result of a request that has been read to its target."""
+    if request.fields is not None:
+        pick_fields(target.reshape(request.wanted.shape), request.fields, result)
+    elif not np.may_share_memory(target, result):
+        result[...] = target.reshape(result.shape)
+    return result[()] if request.is_scalar else result
+
+
+class _Index:
+    """Something that takes brackets."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Selecting) -> None:
+        self.array = array
+
+
+class OIndex(_Index):
+    """``a.oindex``."""
+
+    __slots__ = ()
+
+    def __getitem__(self, selection: Any) -> Any:
+        fields, rest = pop_fields(selection)
+        return self.array.get_orthogonal_selection(rest, fields=fields)
+
+
+class VIndex(_Index):
+    """``a.vindex``."""
+
+    __slots__ = ()
+
+    def __getitem__(self, selection: Any) -> Any:
+        fields, rest = pop_fields(selection)
+        array = self.array
+        return array._read_request(Request(normalise_vectorised(rest, array._shape, array._location), fields))
+
+
+class BlockIndex(_Index):
+    """``a.blocks``."""
+
+    __slots__ = ()
+
+    def __getitem__(self, selection: Any) -> Any:
+        fields, rest = pop_fields(selection)
+        return self.array.get_block_selection(rest, fields=fields)
+
+
+def _is_plain(selection: Any) -> bool:
+    """Whether a selection is made of plain integers alone, for which zarr-python gives an array and not a scalar."""
+    if type(selection) is not tuple:
+        return isinstance(selection, int)
+    return set(map(type, selection)) == _INT or (bool(selection) and all(isinstance(item, int) for item in selection))
