@@ -175,6 +175,7 @@ class TestAgainstNumpy:
             reader.execute(Plan(ranges, tasks, codecs=chain(["zlib"]), dtype="u1", fill_value=99), out)
         assert caught.value.filename == str(tmp_path / "5")
 
+    @pytest.mark.opens_files
     def test_a_request_above_2_gib(self, reader, sparse_file):
         """Longer than what any system call reads at once, straight into the target."""
         if reader.backend == "memory":

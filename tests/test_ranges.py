@@ -239,6 +239,7 @@ class TestOut:
 
 
 class TestPaths:
+    @pytest.mark.opens_files
     def test_every_spelling(self, reader, tmp_path, monkeypatch):
         """str, bytes, Path, file:// URLs; relative; odd names."""
         monkeypatch.chdir(tmp_path)
@@ -288,6 +289,7 @@ class TestErrors:
             assert caught.value.filename == str(path)
             assert caught.value.errno
 
+    @pytest.mark.opens_files
     def test_permission(self, reader, tmp_path):
         path = tmp_path / "secret"
         path.write_bytes(b"secret")
@@ -365,6 +367,7 @@ class TestErrors:
         assert bytes(reader.read_ranges([(path, 0, None)])[0]) == b"new"
 
     @pytest.mark.parametrize("changes", [1, 2])
+    @pytest.mark.opens_files
     def test_file_that_grows_between_stat_and_read(self, reader, make_file, monkeypatch, changes):
         """Found out: the batch is read once more, with the new size; the second time it is an error."""
         path, data = make_file(1000)

@@ -125,6 +125,7 @@ class TestOptions:
 
 
 class TestStatistics:
+    @pytest.mark.opens_files
     def test_counts(self, backend, make_file):
         path, _ = make_file(100_000)
         with ringio.Reader(backend, workers=2) as reader:
@@ -138,6 +139,7 @@ class TestStatistics:
         assert done.tasks == 3
         assert done.opens == 1
 
+    @pytest.mark.opens_files
     def test_an_open_file_is_kept(self, backend, make_file):
         path, _ = make_file(100)
         with ringio.Reader(backend, workers=2) as reader:
@@ -423,6 +425,7 @@ class TestExit:
         )
 
 
+@pytest.mark.opens_files
 class TestFork:
     CHECK = """
         data = encoded * 600

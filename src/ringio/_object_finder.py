@@ -22,12 +22,16 @@ class LazyObjects:
         handle: of the reader.
         store_options: of the reader.
         memory_limit_bytes: of the reader.
+        reads_files: paths are objects, too, in obstore's ``LocalStore``.
     """
 
-    def __init__(self, handle: Handle, store_options: Mapping[str, Any] | None, memory_limit_bytes: int) -> None:
+    def __init__(
+        self, handle: Handle, store_options: Mapping[str, Any] | None, memory_limit_bytes: int, *, reads_files: bool
+    ) -> None:
         self._handle = handle
         self._options = store_options or {}
         self._memory_limit_bytes = memory_limit_bytes
+        self.reads_files = reads_files
         self._made: dict[None, Objects] = {}  # one; setdefault() needs no lock, which a fork might leave taken
 
     def get(self) -> Objects:
@@ -40,7 +44,9 @@ class LazyObjects:
         if not self._made:
             from ._objects import Objects
 
-            self._made.setdefault(None, Objects(self._handle, self._options, self._memory_limit_bytes))
+            self._made.setdefault(
+                None, Objects(self._handle, self._options, self._memory_limit_bytes, self.reads_files)
+            )
         return self._made[None]
 
     def finder(self, store: object) -> ObjectFinder:
@@ -84,12 +90,12 @@ class ObjectFinder:
     def among(self, paths: Sequence[str]) -> ObjectFiles | None:
         """Which of some paths are in stores; None: none."""
         urls = are_urls(paths)
-        if urls is None and self._store is None:
+        if urls is None and self._store is None and not self._objects.reads_files:
             return None
         return self._objects.get().files(paths, urls, self._store)
 
     def in_plan(self, plan: Plan) -> ObjectFiles | None:
         """Which files of a plan are in stores; None: none."""
-        if self._store is None and not plan.may_have_urls():
+        if self._store is None and not plan.may_have_urls() and not self._objects.reads_files:
             return None
         return self.among(plan.paths())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import weakref
@@ -11,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _limits
+from . import _limits, planning
 from ._errors import STORE_FAILED, BackendError, RingioError
 from ._failures import TaskFailure
 from ._handle import Handle
@@ -20,9 +21,10 @@ from ._object_fetch import Fetch
 from ._object_place import LocalPart, Placer, split
 from ._object_pool import Pool
 from ._object_work import Found, Lookup, Work
+from ._paths import scheme_of
 from ._plan import BoundPlan
 from ._progress import Progress, Watcher, check_progress
-from ._store_errors import Problem, sort_out
+from ._store_errors import CHANGED, Problem, sort_out
 from ._store_options import REQUESTS_IN_FLIGHT, check, is_below
 from ._stores import Place, Stores
 
@@ -40,18 +42,22 @@ class Objects:
         handle: of the reader.
         options: ``store_options``, checked.
         memory_limit_bytes: of the reader.
+        reads_files: paths are objects, too, in obstore's ``LocalStore``.
 
     Attributes:
         retry_count: how often a request was tried again.
     """
 
-    def __init__(self, handle: Handle, options: Mapping[str, Any], memory_limit_bytes: int) -> None:
+    def __init__(
+        self, handle: Handle, options: Mapping[str, Any], memory_limit_bytes: int, reads_files: bool = False
+    ) -> None:
         in_flight = options.get("requests_in_flight") or min(REQUESTS_IN_FLIGHT, 2 * _limits.open_files())
         self._handle = handle
         options = check(options)
         self._stores = Stores(options)
         self._memory_limit_bytes = memory_limit_bytes
         self._pool = Pool(in_flight, memory_limit_bytes // _MEMORY_SHARE)
+        self._reads_files = reads_files
         self.retry_count = 0
         _all.add(self)
 
@@ -72,8 +78,16 @@ class Objects:
         """
         return self._stores.find(url).store.raw
 
+    def is_file(self, path: str, given: object) -> bool:
+        """Whether a path that is to be found is one of this machine's files."""
+        if not self._reads_files or scheme_of(path):
+            return False
+        return given is None or (isinstance(given, Mapping) and not any(is_below(path, name) for name in given))
+
     def _find(self, path: str, given: object) -> Place | Problem:
         try:
+            if self.is_file(path, given):
+                return self._stores.find_file(path)
             return self._stores.find(path, given)
         except ImportError as error:
             raise BackendError(f"{path}: obstore, which reads objects, cannot be imported: {error}") from error
@@ -156,7 +170,9 @@ class Objects:
         Returns:
             None: none of them is.
         """
-        if given is not None:
+        if self._reads_files:
+            mask = np.ones(len(paths), bool)
+        elif given is not None:
             if not isinstance(given, Mapping) and not callable(getattr(given, "resolve", None)):
                 mask = np.ones(len(paths), bool)
             elif isinstance(given, Mapping):
@@ -181,6 +197,7 @@ class ObjectFiles:
 
     def __init__(self, objects: Objects, paths: Sequence[str], mask: NDArray[np.bool_], given: object) -> None:
         self.mask = mask
+        self._files: NDArray[np.void] | None = None  # of the plan: what they must be
         self._objects = objects
         self._paths = paths
         self._given = given
@@ -210,7 +227,8 @@ class ObjectFiles:
         Returns:
             The rest of the plan, to be executed by the core, if there is any; and what has begun.
         """
-        self._local, chosen = split(bound, self.mask)
+        self._files = bound.plan.files
+        self._local, chosen = split(bound, self.mask & (self._files["data"] == 0))
         wanted = np.zeros(len(self._paths), bool)
         wanted[bound.plan.requests["file"][chosen]] = True
         self._find(np.flatnonzero(wanted).tolist())
@@ -241,6 +259,24 @@ class ObjectFiles:
         new = [file for file in files if file not in self._places]
         places = self._objects.find([self._paths[file] for file in new], self._given)
         self._places |= zip(new, places, strict=True)
+        here = [file for file in new if self._objects.is_file(self._paths[file], self._given)]
+        self._places |= self._problems(here) if here else {}
+
+    def _problems(self, files: Sequence[int]) -> dict[int, Problem]:
+        """Which files of this machine obstore must not be asked for: a FIFO would keep it waiting for ever."""
+        problems = {}
+        for file, found in zip(files, planning.stat([self._paths[file] for file in files]), strict=True):
+            status = -int(found["status"])
+            if status and status != errno.ENOENT:
+                problems[file] = Problem(status, "", error=None)
+            elif not status and self._files is not None and not _is_as_planned(self._files[file], found):
+                problems[file] = Problem(CHANGED, "")
+        return problems
+
+
+def _is_as_planned(due: np.void, found: np.void) -> bool:
+    """Whether a file is the one of a FILE, if that says which."""
+    return due["inode"] == 0 or all(due[name] == found[name] for name in ("device", "inode", "nbytes", "mtime_ns"))
 
 
 _CLOSE_WAIT_S: Final = 0.2  # threads that wait for work end at once, those that wait for an answer when it is there

@@ -13,11 +13,13 @@ from . import _costs, _limits
 from ._core import ffi, lib
 from ._errors import BackendError
 
+OBJECT_STORE: Final = "object_store"
 BACKENDS: Final = {
     "auto": lib.RINGIO_BACKEND_AUTO,
     "io_uring": lib.RINGIO_BACKEND_URING,
     "threads": lib.RINGIO_BACKEND_THREADS,
     "memory": lib.RINGIO_BACKEND_MEMORY,
+    OBJECT_STORE: lib.RINGIO_BACKEND_THREADS,  # what the core does then is decode and place, for which it needs no ring
 }
 Direct: TypeAlias = Literal[False, True, "auto"]
 OnError: TypeAlias = Literal["raise", "return"]
@@ -64,6 +66,10 @@ class Options(NamedTuple):
             raise TypeError(f"direct is {self.direct!r}; False, True or 'auto' is due")
         if self.direct not in _DIRECT:
             raise ValueError(f"direct is {self.direct!r}; False, True or 'auto' is due")
+        if self.direct and self.backend == OBJECT_STORE:
+            raise ValueError(
+                f"direct={self.direct!r} is of files that ringio opens; backend {OBJECT_STORE!r} opens none"
+            )
         _check("workers", self.workers, 1, _WORKERS_MAX)
         _check("queue_depth", self.queue_depth, 1, _QUEUE_DEPTH_MAX)
         _check("max_gap_bytes", self.max_gap_bytes, 0, 1 << 40)
@@ -104,7 +110,7 @@ class Options(NamedTuple):
             BackendError: the environment variable RINGIO_BACKEND names no backend.
         """
         options = ffi.new("struct ringio_options *")
-        options.backend = self._backend()
+        options.backend = BACKENDS[self.backend_name()]
         options.worker_count = self.workers or min(_limits.worker_count(), _WORKERS_MAX)
         options.queue_depth = self.queue_depth or _QUEUE_DEPTH
         options.open_files = self.open_files or _limits.open_files()
@@ -114,14 +120,18 @@ class Options(NamedTuple):
             setattr(options.faults, name, value)
         return options
 
-    def _backend(self) -> int:
+    def backend_name(self) -> str:
+        """The backend that is asked for; "auto" where nobody asks for one, not the environment either.
+
+        Raises:
+            BackendError: the environment variable RINGIO_BACKEND names none.
+        """
         name = self.backend
         if name == "auto":
             name = os.environ.get(_ENVIRONMENT) or "auto"
             if name not in BACKENDS:
                 raise BackendError(f"{_ENVIRONMENT}={name}: one of {', '.join(BACKENDS)} is due")
-        backend: int = BACKENDS[name]
-        return backend
+        return name
 
 
 def backend_name(kind: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -19,7 +19,7 @@ from ._errors import BackendError
 from ._failures import TaskFailure
 from ._handle import Handle
 from ._object_finder import LazyObjects
-from ._options import Direct, OnError, Options, backend_name
+from ._options import OBJECT_STORE, Direct, OnError, Options, backend_name
 from ._plan import BoundPlan, Plan
 from ._progress import Progress, Watcher, check_progress
 from ._ranges import Ranges, RangeTuple
@@ -44,9 +44,10 @@ class Reader(AsyncReads, StreamReads):
     and rings of its own at first use. It pickles as its configuration.
 
     Args:
-        backend: "auto", "io_uring", "threads" or "memory" (whole files are read into memory and kept: for tests).
-            "auto" takes what the environment variable RINGIO_BACKEND says, or else io_uring where the kernel lets it,
-            or else threads; :attr:`backend_reason` says why.
+        backend: "auto", "io_uring", "threads", "object_store" (files are read like objects, through obstore), or
+            "memory" (whole files are read into memory and kept: for tests). "auto" takes what the environment variable
+            RINGIO_BACKEND says, or else io_uring where the kernel lets it, or else threads; :attr:`backend_reason` says
+            why.
         workers: threads that read and decode; None: one for each core that this process may use (affinity, cgroup
             quota).
         queue_depth: most requests in flight in one worker; None: 128.
@@ -65,7 +66,7 @@ class Reader(AsyncReads, StreamReads):
             docs/cloud.md.
 
     Attributes:
-        backend: "io_uring", "threads" or "memory".
+        backend: "io_uring", "threads", "object_store" or "memory".
         backend_reason: why that one, in words.
         workers: how many worker threads it uses.
         memory_limit_bytes: most bytes of buffers.
@@ -123,12 +124,17 @@ class Reader(AsyncReads, StreamReads):
         if kind == 0:
             handle.close()
             raise BackendError(self.backend_reason)
-        self.backend = backend_name(kind)
+        reads_files = options.backend_name() == OBJECT_STORE
+        self.backend = OBJECT_STORE if reads_files else backend_name(kind)
+        if reads_files:
+            self.backend_reason = "asked for by name: files are read through obstore's LocalStore"
         self.workers = int(struct.worker_count)
         self.memory_limit_bytes = int(struct.memory_limit_bytes)
         self._options = options
         self._handle = handle
-        self._objects = LazyObjects(handle, options.store_options, self.memory_limit_bytes)
+        self._objects = LazyObjects(handle, options.store_options, self.memory_limit_bytes, reads_files=reads_files)
+        # The C function, or one that leaves everything to plans.
+        self._chunk_read: Callable[..., int] = _refuse_chunk if reads_files else _chunk_read
         # Not at exit: _handle closes all readers then, and knows that daemon threads may still be in one.
         weakref.finalize(self, _close_unused, handle, self._objects).atexit = False
 
@@ -277,7 +283,7 @@ class Reader(AsyncReads, StreamReads):
         try:
             reader = handle.use(user)
             # A call of C is not torn apart by a signal, and what it uses it has done with when it returns.
-            done: int = _chunk_read(
+            done = self._chunk_read(
                 reader, chunk, path, _NULL if identity is None else identity, offset, nbytes, memory, target_nbytes
             )
             if done == 0:
@@ -335,6 +341,10 @@ class Reader(AsyncReads, StreamReads):
         state = ", closed" if self.closed else ""
         way = {False: "", True: ", direct", "auto": ", direct where it pays"}[self.direct]
         return f"<ringio.Reader: {self.backend}, {self.workers} workers{way}{state}>"
+
+
+def _refuse_chunk(*_arguments: object) -> int:
+    return -1
 
 
 def _close_unused(handle: Handle, objects: LazyObjects) -> None:

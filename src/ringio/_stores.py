@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -82,6 +83,15 @@ class Stores:
         rest = path[len(beginning) :].removeprefix("/")
         key = unquote_to_bytes(rest).decode() if scheme_of(beginning) in _HTTP else rest
         return self._place(given[beginning], key, path)
+
+    def find_file(self, path: str) -> Place:
+        """Where a file of this machine is: in obstore's ``LocalStore``, which has them all.
+
+        Raises:
+            ValueError: a name that obstore has no key for.
+        """
+        key = _file_key(path)
+        return Place(self._kept(self._by_origin, "file://", local_store), key)
 
     def _place(self, given: object, key: str, path: str) -> Place:
         store = self._wrap(given)
@@ -160,6 +170,13 @@ def open_store(url: str, options: Mapping[str, Any]) -> Any:
     return from_url(url, **arguments)
 
 
+def local_store() -> Any:
+    """Obstore's store of all files of this machine."""
+    from obstore.store import LocalStore
+
+    return LocalStore()
+
+
 _memory: Final[dict[str, Any]] = {}
 
 
@@ -224,6 +241,22 @@ def _checked_key(key: str, path: str) -> str:
             "slash at the beginning or end, or two in a row), or parts '.' and '..'"
         )
     return key
+
+
+def _file_key(path: str) -> str:
+    """What obstore calls a file.
+
+    >>> _file_key("/data//a/./b c")
+    'data/a/b c'
+    """
+    absolute = Path(path).absolute()
+    if ".." in absolute.parts:
+        absolute = absolute.resolve()
+    key = str(absolute).lstrip("/")
+    # A number behind a # is what obstore puts there while it writes; and its names are text.
+    if re.search(r"#\d+$", key) or any(0xDC80 <= ord(letter) <= 0xDCFF for letter in key):
+        raise ValueError(f"{path!r}: obstore has no name for such a file; another backend reads it")
+    return _checked_key(key, path)
 
 
 def _percent(found: re.Match[str]) -> str:
