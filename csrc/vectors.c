@@ -4,12 +4,9 @@
 
 #include "task.h"
 
-/* Each row costs the kernel some 20 ns, and as much again for the gap behind it; below this a copy by ourselves is as
-   fast.  Measured: docs/decisions/0005-places-of-bytes.md. */
-#define ROW_NBYTES_MIN 512
-
-/* The kernel copies faster to what is in the cache; within longer rows the core sees by itself what comes next. */
-#define PREFETCH_NBYTES_MAX 4096
+/* The kernel takes its time for each row, and for the gap behind it.  Below this all bytes are sooner read to a buffer
+   that stays in the cache, and each row copied from there.  Measured: docs/decisions/0006-what-is-left.md. */
+#define ROW_NBYTES_MIN 8192
 
 /* Gaps that come to more than this many times what is wanted are better not read at all. */
 #define WASTE_FACTOR_MAX 4
@@ -48,8 +45,6 @@ static int add_row(struct vectors *vectors, uint64_t offset, uint8_t *target, si
     if (offset < end || !add_gap(vectors, trash, offset - end) || !add(vectors, target, nbytes))
         return 0;
     vectors->nbytes = offset + nbytes - vectors->start_offset;
-    if (nbytes <= PREFETCH_NBYTES_MAX)
-        scatter_prefetch_row(target, nbytes);
     return 1;
 }
 

@@ -11,7 +11,7 @@ import ringio
 from ringio import Plan, Task
 from ringio.testing import faulty_reader
 
-CHUNK = (3, 5, 1200)  # uint8, so a row of 1,200 bytes
+CHUNK = (2, 3, 9600)  # uint8, so a row of 9,600 bytes
 CHUNK_COUNT = 4
 CHUNK_NBYTES = int(np.prod(CHUNK))
 
@@ -31,7 +31,7 @@ def boxes(draw):
     """For each chunk a box, whose rows are above and below the length from which they are placed by the kernel."""
     found = []
     for chunk in draw(st.permutations(range(CHUNK_COUNT))):
-        counts = (draw(st.integers(1, 3)), draw(st.integers(1, 5)), draw(st.sampled_from([1200, 800, 90])))
+        counts = (draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.sampled_from([9600, 8500, 90])))
         starts = tuple(draw(st.integers(0, extent - count)) for extent, count in zip(CHUNK, counts, strict=True))
         found.append((chunk, starts, counts))
     return found
@@ -50,7 +50,7 @@ def execute(reader, stored, drawn, out, gap, **options):
 
 
 def new_target():
-    return np.full((4 * CHUNK_COUNT + 1, 7, 1203), 0xEE, np.uint8)
+    return np.full((4 * CHUNK_COUNT + 1, 7, 9603), 0xEE, np.uint8)
 
 
 @given(boxes(), st.sampled_from([0, 4096, 1 << 20]), st.booleans())
@@ -63,8 +63,8 @@ def test_rows_land_where_they_belong(reader, stored, drawn, gap, reverse):
 
 def test_no_byte_is_read_before_the_first_or_behind_the_last_that_is_wanted(stored):
     with ringio.Reader("threads", workers=1) as reader:
-        execute(reader, stored, [(1, (1, 2, 100), (1, 2, 1000))], new_target(), 0)
-        assert reader.statistics().bytes_read == 1000 + 200 + 1000
+        execute(reader, stored, [(1, (1, 1, 100), (1, 2, 9000))], new_target(), 0)
+        assert reader.statistics().bytes_read == 9000 + 600 + 9000
 
 
 @pytest.mark.parametrize("backend_name", ["io_uring", "threads"])
@@ -78,7 +78,7 @@ def test_faults_that_pass_are_not_seen(backend_name, stored, drawn, seed):
 
 
 def test_a_read_that_fails_is_done_again_chunk_by_chunk(stored):
-    drawn = [(chunk, (0, 0, 0), (3, 5, 600)) for chunk in range(CHUNK_COUNT)]
+    drawn = [(chunk, (0, 0, 0), (2, 3, 9000)) for chunk in range(CHUNK_COUNT)]
     with faulty_reader("threads", seed=1, eio=1, workers=1) as reader:
         out = new_target()
         expected, _ = execute(reader, stored, drawn, out, 1 << 20)
@@ -89,6 +89,6 @@ def test_a_read_that_fails_is_done_again_chunk_by_chunk(stored):
 def test_a_file_that_was_cut_short(tmp_path):
     path = tmp_path / "short"
     path.write_bytes(bytes(CHUNK_NBYTES - 1))
-    plan = Plan([(path, 0, CHUNK_NBYTES)], [Task(0, CHUNK, (0, 0, 0), (1, 2, 600), (0, 0, 0))], dtype="u1")
+    plan = Plan([(path, 0, CHUNK_NBYTES)], [Task(0, CHUNK, (0, 0, 0), (1, 2, 9000), (0, 0, 0))], dtype="u1")
     with pytest.raises(ringio.RangeError, match=f"{CHUNK_NBYTES - 1}"):
         ringio.Reader(workers=1).execute(plan, np.zeros(CHUNK, np.uint8))
