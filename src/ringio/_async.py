@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import _reading
+from . import _looking, _reading
 from ._buffers import Buffers
 from ._failures import TaskFailure
 from ._handle import Handle
@@ -14,6 +14,7 @@ from ._options import OnError, Options
 from ._plan import BoundPlan, Plan
 from ._progress import Progress, Watcher, check_progress
 from ._ranges import Ranges, RangeTuple
+from ._states import ObjectState
 
 
 class AsyncReads:
@@ -92,6 +93,13 @@ class AsyncReads:
             progress=progress,
             objects=objects,
         )
+
+    async def look_up_async(
+        self, paths: Sequence[str], *, suffix_nbytes: int | None = 0, store: object = None
+    ) -> list[ObjectState | Exception]:
+        """:meth:`Reader.look_up` for an event loop: same arguments, same result."""
+        steps = _looking.look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, store=store)
+        return await self._drive_async(steps, None)
 
     async def _drive_async(self, steps: _reading.Steps[_reading.T], progress: Progress) -> _reading.T:
         from . import _loops  # late: asyncio takes longer to import than all of this package

@@ -247,6 +247,8 @@ class Fetch(Work[list[TaskFailure]]):
         if each.problem is not None:
             return self._fail(each, indices, each.problem)
         size = each.version.nbytes if each.version is not None else None
+        if size is None and len(indices) == 1 and self._is_all(indices[0]) and each.place.store.gives_all:
+            return self._get_all(each, indices[0])
         if size is None and any(self._extent(i)[1] is None for i in indices):
             found = ask_for_head(self._try, each.place)
             if found.version is None:
@@ -267,6 +269,18 @@ class Fetch(Work[list[TaskFailure]]):
         if asked:
             self._ask_for_many(each, asked, starts, ends, size)
         return None
+
+    def _is_all(self, i: int) -> bool:
+        return self._extent(i) == (0, None)
+
+    def _get_all(self, each: _Object, i: int) -> None:
+        """The whole of an object in one request, of a store whose answers say nothing of its state."""
+        answers: list[Answer] = []
+        problem = self._try(each.place.store, lambda: answers.append(each.place.store.get_all(each.place.key)))
+        if problem is None:
+            self._place(each, [i], [answers[0].buffer], answers[0].version.nbytes)
+        else:
+            self._fail(each, [i], problem)
 
     def _ask_for_many(
         self, each: _Object, indices: Sequence[int], starts: list[int], ends: list[Any], size: int | None

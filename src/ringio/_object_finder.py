@@ -96,6 +96,13 @@ class ObjectFinder:
 
     def in_plan(self, plan: Plan) -> ObjectFiles | None:
         """Which files of a plan are in stores; None: none."""
-        if self._store is None and not plan.may_have_urls() and not self._objects.reads_files:
-            return None
-        return self.among(plan.paths())
+        objects = plan.objects
+        if objects is None:
+            if self._store is None and not plan.may_have_urls() and not self._objects.reads_files:
+                return None
+            return self.among(plan.paths())
+        finder = self if self._store is not None else ObjectFinder(self._objects, objects.store)
+        files = finder.among(plan.paths())
+        if files is not None:
+            files.expect(objects.states)
+        return files

@@ -63,12 +63,13 @@ class Store:
 
     Attributes:
         has_versions: each answer says which state of the object it is from.
+        gives_all: it has ``get(path)``, for the whole of an object whose size is not known.
 
     Raises:
         TypeError: no store.
     """
 
-    __slots__ = ("_get_ranges_takes_ends", "_store", "address", "has_versions", "retries")
+    __slots__ = ("_get_ranges_takes_ends", "_store", "address", "gives_all", "has_versions", "retries")
 
     def __init__(self, store: Any, retries: int = 0, address: str = "") -> None:
         if not callable(getattr(store, "get_ranges", None)):
@@ -78,6 +79,7 @@ class Store:
         self.address = address or f"<{type(store).__name__}>"
         # What obstore's own classes do is known; one that is made from them may do as it likes.
         self.has_versions = type(store).__module__ == _OBSTORE
+        self.gives_all = callable(getattr(store, "get", None))
         self._get_ranges_takes_ends = _takes(store.get_ranges, "ends")
 
     @property
@@ -117,6 +119,20 @@ class Store:
             return Answer(result.bytes(), int(result.range[0]), version_of(meta))
         finally:
             self._note("GET", begin_ns, key, wanted)
+
+    def get_all(self, key: str) -> Answer:
+        """All of an object; only of a store that ``gives_all``."""
+        begin_ns = _spans.begin()
+        try:
+            result = self._store.get(key)
+            # obspec has buffer(), obstore bytes().
+            buffer = result.bytes() if callable(getattr(result, "bytes", None)) else result.buffer()
+            meta = getattr(result, "meta", None)
+        finally:
+            self._note("GET", begin_ns, key, {"offset": 0})
+        with memoryview(buffer) as view:
+            version = Version(view.nbytes, None, None, None)
+        return Answer(buffer, 0, version if meta is None else version_of(meta))
 
     def get_many(self, key: str, starts: Sequence[int], ends: Sequence[int]) -> Sequence[Buffer]:
         """The bytes of several ranges; none may begin behind the end of the object (obstore panics there)."""

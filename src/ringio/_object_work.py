@@ -28,6 +28,7 @@ _GRACE_S: Final = 0.06
 
 
 _SLICE_S: Final = 0.02
+_DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole, as a guess
 _exiting: list[bool] = []  # has something in it when the process ends: whoever waits must give it up then
 atexit.register(_exiting.append, True)
 
@@ -213,10 +214,11 @@ class Lookup(Work[list[Found]]):
     Args:
         pool: whose threads ask.
         places: of the objects.
-        suffixes: for each how many bytes from its end are wanted, and nothing else of it; 0: none, or more than that.
+        suffixes: for each how many bytes from its end are wanted, and nothing else of it; 0: none, or more than that;
+            None: all of it.
     """
 
-    def __init__(self, pool: Pool, places: Sequence[Place | Problem], suffixes: Sequence[int]) -> None:
+    def __init__(self, pool: Pool, places: Sequence[Place | Problem], suffixes: Sequence[int | None]) -> None:
         super().__init__(pool, len(places))
         self._places = places
         self._suffixes = suffixes
@@ -230,7 +232,9 @@ class Lookup(Work[list[Found]]):
 
     def _all(self) -> Iterator[Unit]:
         for i in range(len(self._places)):
-            yield Unit(lambda i=i: self._look_up(i), 1, self._suffixes[i])  # type: ignore[misc]
+            nbytes = self._suffixes[i]
+            nbytes = _DOCUMENT_NBYTES if nbytes is None else nbytes
+            yield Unit(lambda i=i: self._look_up(i), 1, nbytes)  # type: ignore[misc]
 
     def _look_up(self, i: int) -> None:
         place = self._places[i]
@@ -238,10 +242,28 @@ class Lookup(Work[list[Found]]):
             self._found[i] = Found(None, place)
         else:
             found = None
-            if self._suffixes[i] and place.store.has_versions:
-                found = self._ask_for_suffix(place, self._suffixes[i])
+            nbytes = self._suffixes[i]
+            if nbytes is None:
+                found = self._ask_for_all(place)
+            elif nbytes and place.store.has_versions:
+                found = self._ask_for_suffix(place, nbytes)
             self._found[i] = found or self._ask_for_head(place)
         self._finish_steps(1)
+
+    def _ask_for_all(self, place: Place) -> Found:
+        answers: list[Answer] = []
+        store, key = place
+
+        def ask() -> None:
+            if store.gives_all:
+                answers.append(store.get_all(key))
+            else:
+                version = store.head(key)
+                answers.append(Answer(store.get_many(key, [0], [version.nbytes])[0], 0, version))
+            check_nbytes(answers[-1].buffer, answers[-1].version.nbytes)
+
+        problem = self._try(store, ask)
+        return Found(None, problem) if problem is not None else Found(answers[-1].version, None, answers[-1])
 
     def _ask_for_suffix(self, place: Place, nbytes: int) -> Found | None:
         answers: list[Answer] = []

@@ -24,6 +24,7 @@ from ._object_work import Found, Lookup, Work
 from ._paths import scheme_of
 from ._plan import BoundPlan
 from ._progress import Progress, Watcher, check_progress
+from ._states import ObjectState
 from ._store_errors import CHANGED, Problem, sort_out
 from ._store_options import REQUESTS_IN_FLIGHT, check, is_below
 from ._stores import Place, Stores
@@ -110,6 +111,14 @@ class Objects:
             return lookup.result()
         finally:
             lookup.cancel()
+
+    def begin_look_up(self, paths: Sequence[str], suffix_nbytes: int | None, given: object) -> Lookup:
+        """Begin to look objects up, each with so many of its last bytes; None: with all of them."""
+        if suffix_nbytes is not None and suffix_nbytes * len(paths) > self._memory_limit_bytes // _TAILS_SHARE:
+            suffix_nbytes = 0
+        lookup = Lookup(self._pool, self.find(paths, given), [suffix_nbytes] * len(paths))
+        self._start(lookup)
+        return lookup
 
     def start(
         self,
@@ -204,6 +213,10 @@ class ObjectFiles:
         self._places: dict[int, Place | Problem] = {}
         self._found: dict[int, Found] = {}
         self._local: LocalPart | None = None
+
+    def expect(self, states: Mapping[int, ObjectState]) -> None:
+        """What some of them must still be when they are read."""
+        self._found |= {file: state.found for file, state in states.items()}
 
     def look_up(self, files: Sequence[int], suffixes: Sequence[int]) -> list[Found]:
         """Sizes of some files; they are kept, and checked against when the files are read."""

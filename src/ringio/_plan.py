@@ -17,6 +17,7 @@ from ._paths import EncodedPaths, are_urls, encode_paths
 from ._ranges import Ranges, RangeTuple, as_ranges
 from ._records import CHAIN, CODEC, FILE, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TARGET, TASK
 from ._stages import Origin
+from ._states import PlanObjects
 from ._targets import byte_span, writable_array
 from ._tasks import Task, Tasks
 from .codecs import Chain, CompiledChain
@@ -71,6 +72,7 @@ class Plan:
         "_describe",
         "_keep",
         "_fill_item",
+        "objects",
         "python_chains",
         "target_count",
     )
@@ -140,6 +142,7 @@ class Plan:
         fill_item: object = None,
         describe: Callable[[int], str] | None = None,
         keep: object = None,
+        objects: PlanObjects | None = None,
     ) -> Plan:
         """A plan from the core's own records, for front-ends that plan with :mod:`ringio.planning`.
 
@@ -160,6 +163,7 @@ class Plan:
                 of a missing chunk, wherever the ``fill_offset`` of the layout is not NO_FILL.
             describe: names the chunk of a task in an error, e.g. ``"chunk (3, 7) of '/data/a.zarr/temp'"``.
             keep: anything that must live as long as the plan.
+            objects: where those files are that are objects, and their states; None: their URLs say it, in any state.
 
         Raises:
             PlanError: an array of another dtype or shape. What the records say is checked when they are used.
@@ -181,6 +185,7 @@ class Plan:
         plan._describe = describe
         plan._keep = keep
         plan._fill_item = fill_item
+        plan.objects = objects
         plan.target_count = (
             int(layouts["target"].max(initial=0)) + 1 if len(layouts) != 1 else int(layouts[0]["target"]) + 1
         )
@@ -195,6 +200,7 @@ class Plan:
         self._step_names = [chain.step_names for chain in chains] or [()]
         self.python_chains = tuple(chains) if any(chain.stages for chain in chains) else None
         self._keep: object = None
+        self.objects: PlanObjects | None = None
 
     @property
     def requests(self) -> Records:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
-from . import _execute, _reading
+from . import _execute, _looking, _reading
 from ._async import AsyncReads
 from ._buffers import Buffers
 from ._core import ffi, lib
@@ -24,6 +25,7 @@ from ._plan import BoundPlan, Plan
 from ._progress import Progress, Watcher, check_progress
 from ._ranges import Ranges, RangeTuple
 from ._single import ChunkRead
+from ._states import ObjectState
 from ._statistics import Statistics
 from ._streaming import StreamReads
 from ._targets import writable_span
@@ -31,6 +33,7 @@ from ._targets import writable_span
 _NULL: Final = ffi.NULL
 _IDENTITY_NBYTES: Final = ffi.sizeof("struct ringio_identity")
 _chunk_read: Final = lib.ringio_chunk_read
+_ONE_OBJECT: Final = np.ones(1, bool)
 
 
 class Reader(AsyncReads, StreamReads):
@@ -314,6 +317,27 @@ class Reader(AsyncReads, StreamReads):
         finally:
             self._handle.users.discard(user)
         return self._objects.add_to(Statistics(*[getattr(record, name) for name in Statistics._fields]))
+
+    def look_up(
+        self, paths: Sequence[str], *, suffix_nbytes: int | None = 0, store: object = None
+    ) -> list[ObjectState | Exception]:
+        """Sizes and states of objects in stores, all at once, one request each.
+
+        Args:
+            paths: URLs, or keys in ``store``.
+            suffix_nbytes: so many of its last bytes come along with each, where the store has such requests; None: all.
+            store: where the objects are, as :meth:`read_ranges` takes it.
+
+        Returns:
+            For each its state, or what is wrong: FileNotFoundError, PermissionError, StoreError, ...
+        """
+        steps = _looking.look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, store=store)
+        return _reading.drive(steps, lambda bound: self._run(bound, None))
+
+    def costs_of(self, url: str) -> tuple[int, int]:
+        """``max_gap_bytes`` and ``max_request_bytes`` for the object at a URL, or with this key in a store."""
+        (costs,) = self._options.costs([url], _ONE_OBJECT)
+        return costs
 
     def store_of(self, url: str) -> Any:
         """Obstore's store that the object at a URL is in, with this reader's ``store_options``."""

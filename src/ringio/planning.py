@@ -20,6 +20,7 @@ from ._memory import empty
 from ._paths import encode_paths, path_order
 from ._records import FILE, IDENTITY, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TASK
 from ._single import ChunkRead
+from ._states import ObjectState, PlanObjects
 
 __all__ = [
     "Grid",
@@ -30,6 +31,8 @@ __all__ = [
     "layout",
     "stat",
     "ChunkRead",
+    "ObjectState",
+    "PlanObjects",
     "MISSING",
     "TO_END",
     "NO_FILL",
