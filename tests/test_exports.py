@@ -47,6 +47,8 @@ RINGIO = {
 RINGIO_ZARR = {
     "open",
     "open_array",
+    "open_consolidated",
+    "Cache",
     "open_group",
     "Array",
     "Group",

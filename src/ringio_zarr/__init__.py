@@ -8,19 +8,22 @@ Example:
 """
 
 from ._array import Array
+from ._cache import ShardIndexCache as Cache
 from ._errors import MetadataError, UnsupportedError
 from ._group import Group
-from ._open import open, open_array, open_group  # noqa: A004  # as zarr.open
+from ._open import open, open_array, open_consolidated, open_group  # noqa: A004  # as zarr.open
 from ._selection import BoundsCheckError, VindexInvalidSelectionError
 
 __all__ = [
     "Array",
     "BoundsCheckError",
+    "Cache",
     "Group",
     "MetadataError",
     "UnsupportedError",
     "VindexInvalidSelectionError",
     "open",
     "open_array",
+    "open_consolidated",
     "open_group",
 ]

@@ -18,7 +18,7 @@ from ._result import check_out, new_result
 from ._selecting import Selecting
 from ._selection import few_crops, normalise_basic, normalise_crop_shape, normalise_crops
 from ._single import FEW_CHUNKS
-from ._store import LocalStore
+from ._store_base import Store
 
 if TYPE_CHECKING:
     from ._explain import Explanation
@@ -44,16 +44,16 @@ class Array(Selecting, Node):
 
     metadata_type = ArrayMetadata
 
-    def __init__(self, store: LocalStore, path: str, metadata: ArrayMetadata, options: Options) -> None:
+    def __init__(self, store: Store, path: str, metadata: ArrayMetadata, options: Options) -> None:
         super().__init__(store, path, metadata, options)
         self._metadata = metadata
         self._location = self.location
         if metadata.axes is None:
-            self._planner = Planner(metadata, build_pipeline(metadata), self._location, options.cache)
+            self._planner = Planner(metadata, build_pipeline(metadata), store, path, options.cache)
         else:
             from ._rectilinear import RectilinearPlanner  # late: few arrays have chunks of different shapes
 
-            self._planner = RectilinearPlanner(metadata, self._location, options.cache)
+            self._planner = RectilinearPlanner(metadata, store, path, options.cache)
         self._shape = metadata.shape
         # zarr-python gives the results of v2 in the order of the chunks.
         self._order = metadata.order if len(metadata.shape) > 1 else "C"

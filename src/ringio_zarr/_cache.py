@@ -1,4 +1,4 @@
-"""The shard indexes that have been read, kept while there is room and while their files stay the same."""
+"""The shard indexes that have been read, kept while there is room and while their files and objects stay the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ringio import planning
+
 DEFAULT_CAPACITY_BYTES: Final = 64 << 20
+DEFAULT_MAX_AGE_S: Final = 60.0
 _ENTRY_OVERHEAD_BYTES: Final = 600  # key, path, array object: what a small index costs besides its numbers
 
 
@@ -54,16 +57,26 @@ class ShardIndex(NamedTuple):
 class ShardIndexCache:
     """Least recently used shard indexes, bounded by their bytes. Any number of threads and arrays may share one.
 
+    The index of a local file is used while that is the same file. A shard in a store of objects is not asked about
+    before each read: its state, as it was when its index was read, is trusted for a while.
+
     Args:
         capacity_bytes: of all indexes together; 0 keeps none.
+        max_age_s: how long the state of a shard in a store is trusted; None: until ``refresh()``; 0: not at all.
     """
 
-    __slots__ = ("__weakref__", "_indexes", "_lock", "_nbytes", "capacity_bytes")
+    __slots__ = ("__weakref__", "_indexes", "_lock", "_nbytes", "_states", "capacity_bytes", "max_age_s")
 
-    def __init__(self, capacity_bytes: int = DEFAULT_CAPACITY_BYTES) -> None:
+    def __init__(
+        self, capacity_bytes: int = DEFAULT_CAPACITY_BYTES, *, max_age_s: float | None = DEFAULT_MAX_AGE_S
+    ) -> None:
         if capacity_bytes < 0:
             raise ValueError(f"a shard index cache of {capacity_bytes} bytes")
+        if max_age_s is not None and max_age_s < 0:
+            raise ValueError(f"max_age_s is {max_age_s}")
         self.capacity_bytes = capacity_bytes
+        self.max_age_s = max_age_s
+        self._states: OrderedDict[str, tuple[planning.ObjectState, float]] = OrderedDict()
         self._indexes: OrderedDict[IndexKey, ShardIndex] = OrderedDict()
         self._nbytes = 0
         self._lock = threading.Lock()
@@ -109,6 +122,8 @@ class ShardIndexCache:
         with self._lock:
             for key, index in items:
                 self._discard(key)
+                if not index.identity:
+                    continue  # nothing tells whether it is still right
                 nbytes = index.entries.nbytes + _ENTRY_OVERHEAD_BYTES
                 if nbytes > self.capacity_bytes:
                     continue  # it would drive out all others, and then itself
@@ -116,6 +131,41 @@ class ShardIndexCache:
                 self._nbytes += nbytes
                 while self._nbytes > self.capacity_bytes:
                     self._discard(next(iter(self._indexes)))
+
+    def get_states(self, names: Iterable[str], now_s: float) -> list[planning.ObjectState | None]:
+        """The states of objects; None where it is not known, or was asked for too long ago."""
+        oldest_s = float("-inf") if self.max_age_s is None else now_s - self.max_age_s
+        found: list[planning.ObjectState | None] = []
+        with self._lock:
+            for name in names:
+                state, since_s = self._states.get(name, (None, 0.0))
+                found.append(state if since_s > oldest_s else None)
+        return found
+
+    def put_states(self, items: Iterable[tuple[str, planning.ObjectState]], now_s: float) -> None:
+        """Keep the states of objects; the oldest make room."""
+        most = self.capacity_bytes // _ENTRY_OVERHEAD_BYTES
+        with self._lock:
+            for name, state in items:
+                self._states.pop(name, None)
+                self._states[name] = (state, now_s)
+            while len(self._states) > most:
+                self._states.popitem(last=False)
+
+    def forget_states(self, names: Iterable[str]) -> None:
+        """Ask for the states of these objects anew."""
+        with self._lock:
+            for name in names:
+                self._states.pop(name, None)
+
+    def forget_below(self, location: str) -> None:
+        """Forget the indexes and states of all that is below a location."""
+        below = f"{location.rstrip('/')}/"
+        with self._lock:
+            for key in [key for key in self._indexes if key.path.startswith(below)]:
+                self._discard(key)
+            for name in [name for name in self._states if name.startswith(below)]:
+                del self._states[name]
 
     def _discard(self, key: IndexKey) -> None:
         index = self._indexes.pop(key, None)
@@ -129,12 +179,17 @@ class ShardIndexCache:
             return
         self._lock = threading.Lock()
         self._indexes = OrderedDict()
+        self._states = OrderedDict()
         self._nbytes = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self is default_cache:
             return _default_cache, ()
-        return ShardIndexCache, (self.capacity_bytes,)
+        return _make_cache, (self.capacity_bytes, self.max_age_s)
+
+
+def _make_cache(capacity_bytes: int, max_age_s: float | None) -> ShardIndexCache:
+    return ShardIndexCache(capacity_bytes, max_age_s=max_age_s)
 
 
 def _default_cache() -> ShardIndexCache:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from ._array import Array
+from ._consolidated import Consolidated
 from ._errors import UnsupportedError
+from ._load import Loaded, documents, join, load, load_many
 from ._metadata import ArrayMetadata, GroupMetadata
-from ._node import Node, Options, documents, join, load_metadata
-from ._store import LocalStore, normalise_path
+from ._node import Node, Options
+from ._store_base import Store, normalise_path
 
 if TYPE_CHECKING:
     from ._info import GroupInfo
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 class Group(Node):
     """A Zarr group, read-only; made by :func:`ringio_zarr.open`.
 
-    Members are looked for in the file system each time. Those of a v2 group are v2, those of a v3 group v3.
+    Members are looked for in the store each time, unless the group has consolidated metadata: then they are what that
+    says, and the store is not asked. Those of a v2 group are v2, those of a v3 group v3.
 
     Example:
         >>> g = ringio_zarr.open("era5.zarr")  # doctest: +SKIP
@@ -27,13 +31,23 @@ class Group(Node):
         (['pressure', 'surface'], (8784, 721, 1440))
     """
 
-    __slots__ = ("_metadata",)
+    __slots__ = ("_consolidated", "_metadata", "_root")
 
     metadata_type = GroupMetadata
 
-    def __init__(self, store: LocalStore, path: str, metadata: GroupMetadata, options: Options) -> None:
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        metadata: GroupMetadata,
+        options: Options,
+        consolidated: Consolidated | None = None,
+        root: str | None = None,
+    ) -> None:
         super().__init__(store, path, metadata, options)
         self._metadata = metadata
+        self._consolidated = consolidated
+        self._root = path if root is None else root  # the group that has the consolidated metadata
 
     @property
     def metadata(self) -> GroupMetadata:
@@ -69,7 +83,12 @@ class Group(Node):
             return default
 
     def __contains__(self, path: object) -> bool:
-        return isinstance(path, str) and self._is_node(join(self._path, normalise_path(path)))
+        if not isinstance(path, str):
+            return False
+        below = normalise_path(path)
+        if self._consolidated is not None:
+            return not below or self._consolidated.has(below)
+        return self._is_node(join(self._path, below))
 
     def __iter__(self) -> Iterator[str]:
         return self.keys()
@@ -79,9 +98,14 @@ class Group(Node):
 
     def keys(self) -> Iterator[str]:
         """The names of the members, sorted. Their metadata is not read."""
-        for name in self._store.child_directories(self._path):
-            if self._is_node(join(self._path, name)):
-                yield name
+        if self._consolidated is not None:
+            yield from self._consolidated.names()
+        elif self._store.is_remote:
+            yield from (name for name, _ in self._load_remote())
+        else:
+            for name in self._store.child_directories(self._path):
+                if self._is_node(join(self._path, name)):
+                    yield name
 
     def members(self, max_depth: int | None = 0) -> tuple[tuple[str, Array | Group], ...]:
         """Paths below this group, and what is there.
@@ -93,10 +117,14 @@ class Group(Node):
             max_depth: 0 for the members alone, 1 for theirs too, …; None for all. What a link that leads back up goes
                 to is not counted again.
         """
+        _check_depth(max_depth)
         return tuple(_walk(self, "", max_depth))
 
     def nmembers(self, max_depth: int | None = 0) -> int:
         """How many members there are, counted as in ``members``."""
+        _check_depth(max_depth)
+        if self._consolidated is not None:
+            return self._consolidated.count(max_depth)
         return sum(1 for _ in self.keys()) if max_depth == 0 else len(self.members(max_depth))
 
     def arrays(self) -> Iterator[tuple[str, Array]]:
@@ -155,23 +183,69 @@ class Group(Node):
         below = normalise_path(path)
         if not below:
             return self
+        if self._consolidated is not None:
+            return self._open_consolidated(self._consolidated, below)
         full = join(self._path, below)
-        metadata = load_metadata(self._store, full, self._zarr_format)
-        return None if metadata is None else make_node(self._store, full, metadata, self._options)
+        loaded = load(self._store, full, self._zarr_format, self._options.reader, self._use_of_members())
+        return None if loaded is None else self._member(full, loaded)
+
+    def _open_consolidated(self, consolidated: Consolidated, below: str) -> Array | Group | None:
+        full = join(self._path, below)
+        metadata = consolidated.metadata(below)
+        if metadata is None:
+            return None
+        if isinstance(metadata, ArrayMetadata):
+            return Array(self._store, full, metadata, self._options)
+        return Group(self._store, full, metadata, self._options, consolidated.below(below), self._root)
+
+    def _open_all(self) -> Iterator[tuple[str, Array | Group | UnsupportedError]]:
+        """All members, and what is wrong with those that are not supported."""
+        if self._consolidated is None and self._store.is_remote:
+            for name, loaded in self._load_remote():
+                if isinstance(loaded, Loaded):
+                    yield name, _attempt(partial(self._member, join(self._path, name), loaded))
+                elif isinstance(loaded, UnsupportedError):
+                    yield name, loaded
+                else:
+                    raise loaded
+            return
+        for name in self.keys():
+            yield name, _attempt(partial(self.__getitem__, name))
+
+    def _load_remote(self) -> list[tuple[str, Loaded | Exception]]:
+        """What the documents of all members say: the store is asked for names, and for all documents at once."""
+        names = self._store.child_directories(self._path, self._options.reader)
+        paths = [join(self._path, name) for name in names]
+        found = load_many(self._store, paths, self._zarr_format, self._options.reader)
+        return [(name, loaded) for name, loaded in zip(names, found, strict=True) if loaded is not None]
+
+    def _use_of_members(self) -> bool | None:
+        """Members have no document for consolidated metadata alone; what stands in that of v3 is used."""
+        return False if self._zarr_format == 2 or self._options.use_consolidated is False else None
+
+    def _member(self, path: str, loaded: Loaded) -> Array | Group:
+        if self._options.use_consolidated is False:
+            loaded = Loaded(loaded.metadata)
+        return make_node(self._store, path, loaded, self._options)
 
     def _is_node(self, path: str) -> bool:
-        return any(self._store.is_file(join(path, name)) for name in documents(self._zarr_format))
+        keys = [join(path, name) for name in documents(self._zarr_format)]
+        if self._store.is_remote:
+            return any(data is not None for data in self._store.read_many(keys, self._options.reader))
+        return any(map(self._store.is_file, keys))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        make, arguments = super().__reduce__()
+        return make, arguments if self._consolidated is None else (*arguments, self._root)
 
 
 def _walk(
     group: Group, prefix: str, max_depth: int | None, above: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Array | Group]]:
     way = (*above, group.store.real_path(group.path))
-    for name in group:
-        try:
-            member = group[name]
-        except UnsupportedError as error:
-            warnings.warn(f"left out: {error}", stacklevel=4)
+    for name, member in group._open_all():
+        if isinstance(member, UnsupportedError):
+            warnings.warn(f"left out: {member}", stacklevel=4)
             continue
         yield join(prefix, name), member
         if max_depth != 0 and _goes_on(member, way):
@@ -180,13 +254,11 @@ def _walk(
 
 def _tree_lines(group: Group, level: int | None, indent: str, above: tuple[str, ...] = ()) -> Iterator[str]:
     way = (*above, group.store.real_path(group.path))
-    names = list(group) if level != 0 else []
-    for name in names:
-        branch, below = ("└── ", "    ") if name == names[-1] else ("├── ", "│   ")
-        try:
-            member = group[name]
-        except UnsupportedError as error:
-            yield f"{indent}{branch}{name} ({str(error).rpartition(': ')[2]})"
+    members = list(group._open_all()) if level != 0 else []
+    for name, member in members:
+        branch, below = ("└── ", "    ") if name == members[-1][0] else ("├── ", "│   ")
+        if isinstance(member, UnsupportedError):
+            yield f"{indent}{branch}{name} ({str(member).rpartition(': ')[2]})"
             continue
         text = f" {member.shape} {member.dtype}" if isinstance(member, Array) else ""
         yield f"{indent}{branch}{name}{text}"
@@ -213,8 +285,20 @@ class Tree:
     __repr__ = __str__
 
 
-def make_node(store: LocalStore, path: str, metadata: ArrayMetadata | GroupMetadata, options: Options) -> Array | Group:
+def make_node(store: Store, path: str, loaded: Loaded, options: Options) -> Array | Group:
     """The array or group that has this metadata."""
-    if isinstance(metadata, ArrayMetadata):
-        return Array(store, path, metadata, options)
-    return Group(store, path, metadata, options)
+    if isinstance(loaded.metadata, ArrayMetadata):
+        return Array(store, path, loaded.metadata, options)
+    return Group(store, path, loaded.metadata, options, loaded.consolidated)
+
+
+def _attempt(make: Callable[[], Array | Group]) -> Array | Group | UnsupportedError:
+    try:
+        return make()
+    except UnsupportedError as error:
+        return error
+
+
+def _check_depth(max_depth: int | None) -> None:
+    if max_depth is not None and max_depth < 0:
+        raise ValueError(f"max_depth must be None or >= 0. Got '{max_depth}' instead")

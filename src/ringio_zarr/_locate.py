@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ringio import Reader, planning
+from ringio import FileChangedError, Reader, planning
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline
@@ -36,6 +36,9 @@ class Located(NamedTuple):
         bad: the chunks that cannot be found; None: all can.
         errors: why not.
         identities: IDENTITY[file]: what the files were when the chunks were looked up; None: nothing was looked up.
+        objects: where files are that are objects, and in what state; None: there are none.
+        keep: what must live while the files are read.
+        changed: whether looking up once more may help, where the identities do not say it.
     """
 
     paths: list[str]
@@ -47,9 +50,15 @@ class Located(NamedTuple):
     bad: npt.NDArray[np.bool_] | None
     errors: list[Exception]
     identities: npt.NDArray[np.void] | None
+    objects: planning.PlanObjects | None = None
+    keep: object = None
+    changed: Callable[[], bool] | None = None
 
-    def has_changed(self) -> bool:
-        """Whether a file is another one now, so that looking up once more may help."""
+    def has_changed(self, error: Exception) -> bool:
+        """Whether a file is another one now, so that looking up once more may help against an error."""
+        if self.changed is not None:
+            is_of_change = self.objects is None or isinstance(error, FileChangedError | FileNotFoundError)
+            return is_of_change and self.changed()
         return self.identities is not None and planning.stat(self.paths).tobytes() != self.identities.tobytes()
 
 
@@ -145,7 +154,7 @@ class ShardLocator:
         shards = self._outermost(lookup, firsts)
         offsets, nbytes = self._levels[0].locate(lookup, shards)
         for level in self._levels[1:]:
-            shards = _shards_inside(shards, offsets, nbytes, ids, level.ids_per_shard)
+            shards = shards_inside(shards, offsets, nbytes, ids, level.ids_per_shard)
             offsets, nbytes = level.locate(lookup, shards)
         return Located(
             paths=paths,
@@ -201,7 +210,7 @@ class ShardLocator:
         return shards
 
 
-def _shards_inside(outer: Shards, offsets: U64, nbytes: U64, ids: U64, ids_per_shard: int) -> Shards:
+def shards_inside(outer: Shards, offsets: U64, nbytes: U64, ids: U64, ids_per_shard: int) -> Shards:
     """The shards of the next level: what the entries found in the outer ones' indexes are."""
     _, firsts = planning.segments(ids, ids_per_shard)
     first = firsts[:-1]

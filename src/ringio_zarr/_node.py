@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ringio import Reader, default_reader
 
 from ._cache import ShardIndexCache, default_cache
-from ._document import parse_json, require
-from ._errors import Place, excerpt
-from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
-from ._store import LocalStore
-
-ZarrFormat = Literal[2, 3]
+from ._errors import Place
+from ._load import Loaded, ZarrFormat, find
+from ._metadata import ArrayMetadata, GroupMetadata
+from ._store_base import Store
 
 
 class Options(NamedTuple):
@@ -23,10 +21,12 @@ class Options(NamedTuple):
     Attributes:
         reader: does the work; None: the reader that the whole process shares.
         cache: keeps shard indexes.
+        use_consolidated: whether groups use consolidated metadata, as zarr-python has it.
     """
 
     reader: Reader | None = None
     cache: ShardIndexCache = default_cache
+    use_consolidated: bool | str | None = None
 
     def get_reader(self) -> Reader:
         """The reader."""
@@ -39,7 +39,8 @@ class Options(NamedTuple):
 
     def _configuration(self) -> tuple[object, ...]:
         # What a reader pickles as is how it is configured.
-        return self.cache.capacity_bytes, self.reader and self.reader.__reduce__()
+        cache = self.cache.capacity_bytes, self.cache.max_age_s
+        return cache, self.reader and self.reader.__reduce__(), self.use_consolidated
 
     def __hash__(self) -> int:
         return hash(self.cache.capacity_bytes)
@@ -84,7 +85,7 @@ class Node:
 
     metadata_type: ClassVar[type]  # what a node of this kind is made from
 
-    def __init__(self, store: LocalStore, path: str, metadata: ArrayMetadata | GroupMetadata, options: Options) -> None:
+    def __init__(self, store: Store, path: str, metadata: ArrayMetadata | GroupMetadata, options: Options) -> None:
         self._store = store
         self._path = path
         self._options = options
@@ -92,7 +93,7 @@ class Node:
         self._attributes = Attributes(metadata.attributes)
 
     @property
-    def store(self) -> LocalStore:
+    def store(self) -> Store:
         """The store."""
         return self._store
 
@@ -128,8 +129,26 @@ class Node:
 
     @property
     def location(self) -> str:
-        """The directory of this node."""
-        return self._store.file_path(self._path)
+        """The directory of this node, or its URL."""
+        return self._store.location(self._path)
+
+    def refresh(self) -> None:
+        """Read the metadata anew, and forget what is known of shards below: what others wrote meanwhile is seen.
+
+        Not to be called while other threads read from this object.
+
+        Raises:
+            As :func:`ringio_zarr.open`; then all is as it was.
+        """
+        self._store.refresh()
+        self._options.cache.forget_below(self.location)
+        self._become(_reopen(*self.__reduce__()[1]))
+
+    def _become(self, other: Node) -> None:
+        for kind in type(self).__mro__:
+            for name in getattr(kind, "__slots__", ()):
+                if name != "__weakref__":
+                    setattr(self, name, getattr(other, name))
 
     def _key(self) -> tuple[object, ...]:
         return type(self), self._store, self._path, self._zarr_format, self._options
@@ -144,81 +163,32 @@ class Node:
         return hash(self._key())
 
 
-def load_metadata(store: LocalStore, path: str, zarr_format: ZarrFormat | None) -> ArrayMetadata | GroupMetadata | None:
-    """The metadata of the array or group at a path, None where there is neither. A v3 document comes first.
+def _reopen(
+    kind: Any, store: Store, path: str, zarr_format: ZarrFormat, options: Options, root: str | None = None
+) -> Any:
+    """Unpickle a node.
 
-    Raises:
-        MetadataError, UnsupportedError: what stands there cannot be read; the message names document and key.
-        OSError: a document is there and cannot be opened.
+    Args:
+        kind: its class.
+        store: that it is in.
+        path: there.
+        zarr_format: 2 or 3.
+        options: how it is read.
+        root: the group whose consolidated metadata a group is from; None: there is none.
     """
-    if zarr_format in (None, 3) and (document := _read_json(store, path, "zarr.json")) is not None:
-        return _parse_v3(*document)
-    if zarr_format in (None, 2):
-        if (document := _read_json(store, path, ".zarray")) is not None:
-            return parse_array_metadata(
-                document[0], zarr_format=2, attributes=_read_attributes(store, path), path=document[1]
-            )
-        if (document := _read_json(store, path, ".zgroup")) is not None:
-            return parse_group_metadata(
-                document[0], zarr_format=2, attributes=_read_attributes(store, path), path=document[1]
-            )
-    return None
-
-
-def find_metadata(store: LocalStore, path: str, zarr_format: ZarrFormat | None) -> ArrayMetadata | GroupMetadata:
-    """The same, but it is an error where there is neither.
-
-    Raises:
-        FileNotFoundError: there is no document; the message says which were looked for.
-    """
-    metadata = load_metadata(store, path, zarr_format)
-    if metadata is None:
-        where = store.file_path(path)
-        from pathlib import Path
-
-        if not Path(where).exists():
-            hint = "; ~ stands for your home only in a shell: os.path.expanduser()" if "~" in where else ""
-            raise FileNotFoundError(errno.ENOENT, f"there is nothing at this path{hint}", where)
-        names = ", ".join(documents(zarr_format))
-        raise FileNotFoundError(errno.ENOENT, f"no Zarr array or group here (looked for {names})", where)
-    return metadata
-
-
-def documents(zarr_format: ZarrFormat | None) -> tuple[str, ...]:
-    """The names of the documents that make a directory an array or a group."""
-    return {3: ("zarr.json",), 2: (".zarray", ".zgroup"), None: ("zarr.json", ".zarray", ".zgroup")}[zarr_format]
-
-
-def join(path: str, name: str) -> str:
-    """A path below a path."""
-    return f"{path}/{name}" if path else name
-
-
-def _reopen(kind: Any, store: LocalStore, path: str, zarr_format: ZarrFormat, options: Options) -> Any:
-    """Unpickle a node."""
-    metadata = find_metadata(store, path, zarr_format)
+    how = options.reader, options.use_consolidated
+    loaded = find(store, path if root is None else root, zarr_format, *how)
+    if root is not None and loaded.consolidated is not None and root != path:
+        below = path[len(root) :].strip("/")
+        metadata = loaded.consolidated.metadata(below)
+        if metadata is None:
+            raise FileNotFoundError(errno.ENOENT, "no such node in the consolidated metadata", store.location(path))
+        loaded = Loaded(metadata, loaded.consolidated.below(below))
+    elif root is not None and root != path:
+        loaded = find(store, path, zarr_format, *how)
+    metadata = loaded.metadata
     if not isinstance(metadata, kind.metadata_type):
         raise Place(metadata.path).error(f"was {kind.__name__.lower()} when it was pickled, and is not now")
-    return kind(store, path, metadata, options)
-
-
-def _parse_v3(document: dict[str, Any], where: str) -> ArrayMetadata | GroupMetadata:
-    node_type = require(document, "node_type", Place(where))
-    if node_type == "array":
-        return parse_array_metadata(document, zarr_format=3, path=where)
-    if node_type == "group":
-        return parse_group_metadata(document, zarr_format=3, path=where)
-    raise Place(where, "node_type").error(f"expected 'array' or 'group', got {excerpt(node_type)}")
-
-
-def _read_json(store: LocalStore, path: str, name: str) -> tuple[dict[str, Any], str] | None:
-    """A document, and where it is."""
-    key = join(path, name)
-    data = store.read(key)
-    where = store.file_path(key)
-    return None if data is None else (parse_json(data, where), where)
-
-
-def _read_attributes(store: LocalStore, path: str) -> dict[str, Any] | None:
-    document = _read_json(store, path, ".zattrs")
-    return None if document is None else document[0]
+    if loaded.consolidated is None or isinstance(metadata, ArrayMetadata):
+        return kind(store, path, metadata, options)
+    return kind(store, path, metadata, options, loaded.consolidated, root)

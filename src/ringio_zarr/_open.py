@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ringio import Reader
 
@@ -11,11 +12,14 @@ from ._array import Array
 from ._cache import ShardIndexCache, default_cache
 from ._errors import Place
 from ._group import Group, make_node
-from ._metadata import ArrayMetadata, GroupMetadata
-from ._node import Options, ZarrFormat, find_metadata
-from ._store import LocalStore, make_store, normalise_path
+from ._load import Loaded, ZarrFormat, find, join
+from ._metadata import ArrayMetadata
+from ._node import Options
+from ._store_base import Store, normalise_path
+from ._stores import find_place
 
-StoreLike = str | os.PathLike[str] | LocalStore
+# A path or URL; a mapping from keys to bytes; a store of obspec, zarr-python or fsspec, which need not be installed.
+StoreLike: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Store | Any
 
 
 def open(  # noqa: A001  # as zarr.open
@@ -24,33 +28,45 @@ def open(  # noqa: A001  # as zarr.open
     path: str = "",
     mode: Literal["r"] = "r",
     zarr_format: ZarrFormat | None = None,
+    use_consolidated: bool | str | None = None,
+    store_options: Mapping[str, object] | None = None,
     reader: Reader | None = None,
+    cache: ShardIndexCache | None = None,
     shard_index_cache_bytes: int | None = None,
 ) -> Array | Group:
     """Open an array or a group, whichever is there.
 
     Args:
-        store: a path or a ``file://`` URL.
+        store: a path, a URL (``file``, ``http``, ``https``, ``s3``, ``gs``, ``az``, ``abfs``, ``memory``), the path of
+            a zip file, a mapping from keys to bytes, a store of obstore or of obspec, a store of zarr-python, or a
+            mapping of fsspec.
         path: of the array or group inside the store; ``open("a.zarr", path="x")`` is ``open("a.zarr/x")``.
         mode: "r", the only one: ringio_zarr does not write.
         zarr_format: 2 or 3; None: what is there, and 3 where both are.
+        use_consolidated: whether a group uses consolidated metadata: None: if there is some; True: it is an error if
+            there is none; False: no; a string: the key of that of a v2 group, instead of ".zmetadata".
+        store_options: for URLs: credentials, region, timeouts; see ``ringio.Reader``, which is not to be given then.
         reader: does the work; None: one that the whole process shares.
-        shard_index_cache_bytes: a cache of this size for the shard indexes of what is opened here; None: one of 64 MiB
-            that the whole process shares.
+        cache: keeps shard indexes; None: one of 64 MiB that the whole process shares.
+        shard_index_cache_bytes: short for ``cache=Cache(shard_index_cache_bytes)``.
 
     Raises:
         FileNotFoundError: there is no metadata document.
+        PermissionError, ringio.StoreError: the store does not give it.
         MetadataError: the document contradicts itself or the specification; the message names it and the key.
         UnsupportedError: the document names a data type, codec or grid that ringio_zarr does not have.
-        NotImplementedError: a URL of another scheme.
+        ValueError: arguments that make no sense; a URL of another scheme; no consolidated metadata, with
+            ``use_consolidated=True``.
+        TypeError: ``store`` is none of these.
 
     Example:
         >>> import ringio_zarr
         >>> ringio_zarr.open("temperature.zarr")  # doctest: +SKIP
         <ringio_zarr.Array '/data/temperature.zarr' shape=(365, 721, 1440) dtype=<f4 chunks=(1, 721, 1440)>
     """
-    place, inside, metadata, options = _find(store, path, mode, zarr_format, reader, shard_index_cache_bytes)
-    return make_node(place, inside, metadata, options)
+    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes)
+    found = _find(store, path, mode, zarr_format, options)
+    return make_node(found.store, found.path, found.loaded, options)
 
 
 def open_array(
@@ -59,7 +75,9 @@ def open_array(
     path: str = "",
     mode: Literal["r"] = "r",
     zarr_format: ZarrFormat | None = None,
+    store_options: Mapping[str, object] | None = None,
     reader: Reader | None = None,
+    cache: ShardIndexCache | None = None,
     shard_index_cache_bytes: int | None = None,
 ) -> Array:
     """Open an array; everything as in :func:`open`.
@@ -67,10 +85,12 @@ def open_array(
     Raises:
         MetadataError: there is a group.
     """
-    place, inside, metadata, options = _find(store, path, mode, zarr_format, reader, shard_index_cache_bytes)
+    options = _options(None, store_options, reader, cache, shard_index_cache_bytes)
+    found = _find(store, path, mode, zarr_format, options)
+    metadata = found.loaded.metadata
     if not isinstance(metadata, ArrayMetadata):
         raise Place(metadata.path).error("this is a group, not an array")
-    return Array(place, inside, metadata, options)
+    return Array(found.store, found.path, metadata, options)
 
 
 def open_group(
@@ -79,7 +99,10 @@ def open_group(
     path: str = "",
     mode: Literal["r"] = "r",
     zarr_format: ZarrFormat | None = None,
+    use_consolidated: bool | str | None = None,
+    store_options: Mapping[str, object] | None = None,
     reader: Reader | None = None,
+    cache: ShardIndexCache | None = None,
     shard_index_cache_bytes: int | None = None,
 ) -> Group:
     """Open a group; everything as in :func:`open`.
@@ -87,24 +110,62 @@ def open_group(
     Raises:
         MetadataError: there is an array.
     """
-    place, inside, metadata, options = _find(store, path, mode, zarr_format, reader, shard_index_cache_bytes)
-    if not isinstance(metadata, GroupMetadata):
-        raise Place(metadata.path).error("this is an array, not a group")
-    return Group(place, inside, metadata, options)
+    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes)
+    found = _find(store, path, mode, zarr_format, options)
+    node = make_node(found.store, found.path, found.loaded, options)
+    if not isinstance(node, Group):
+        raise Place(found.loaded.metadata.path).error("this is an array, not a group")
+    return node
 
 
-def _find(
-    store: Any,
-    path: str,
-    mode: str,
-    zarr_format: ZarrFormat | None,
+def open_consolidated(store: StoreLike, *, use_consolidated: Literal[True] = True, **options: Any) -> Group:
+    """Open a group that must have consolidated metadata: :func:`open_group` with ``use_consolidated=True``.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if use_consolidated is not True:
+        raise TypeError(
+            "'use_consolidated' must be 'True' in 'open_consolidated'. Use 'open' with "
+            "'use_consolidated=False' to bypass consolidated metadata."
+        )
+    return open_group(store, use_consolidated=True, **options)
+
+
+class _Found(NamedTuple):
+    store: Store
+    path: str
+    loaded: Loaded
+
+
+def _options(
+    use_consolidated: bool | str | None,
+    store_options: Mapping[str, object] | None,
     reader: Reader | None,
+    cache: ShardIndexCache | None,
     shard_index_cache_bytes: int | None,
-) -> tuple[LocalStore, str, ArrayMetadata | GroupMetadata, Options]:
+) -> Options:
+    if not isinstance(use_consolidated, bool | str | None):
+        raise TypeError(f"use_consolidated is {use_consolidated!r}; True, False, None or a key is due")
+    if store_options:
+        from ._readers import reader_with
+
+        if reader is not None:
+            raise ValueError("a reader has its own store_options: give one or the other")
+        reader = reader_with(store_options)
+    if shard_index_cache_bytes is not None:
+        if cache is not None:
+            raise ValueError("cache and shard_index_cache_bytes say the same thing: give one or the other")
+        cache = ShardIndexCache(shard_index_cache_bytes)
+    return Options(reader, default_cache if cache is None else cache, use_consolidated)
+
+
+def _find(store: Any, path: str, mode: str, zarr_format: ZarrFormat | None, options: Options) -> _Found:
     if mode != "r":
         raise ValueError(f"mode {mode!r}: ringio_zarr only reads, the mode is 'r'")
     if zarr_format not in (None, 2, 3):
         raise ValueError(f"zarr_format {zarr_format!r}: expected 2, 3 or None")
-    place, inside = make_store(store), normalise_path(path)
-    cache = default_cache if shard_index_cache_bytes is None else ShardIndexCache(shard_index_cache_bytes)
-    return place, inside, find_metadata(place, inside, zarr_format), Options(reader, cache)
+    place = find_place(store)
+    inside = join(place.path, normalise_path(path)).strip("/")
+    loaded = find(place.store, inside, zarr_format, options.reader, options.use_consolidated)
+    return _Found(place.store, inside, loaded)

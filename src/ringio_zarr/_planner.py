@@ -15,12 +15,13 @@ from ringio.codecs import CompiledChain
 from ._cache import ShardIndexCache
 from ._chain import Pipeline
 from ._grid import c_strides, grid_shape
-from ._locate import FilePerChunk, Located, Locator, ShardLocator
+from ._locate import Located, Locator
+from ._locators import make_locator
 from ._metadata import ArrayMetadata
 from ._result import first_offset
 from ._selection import Box
 from ._single import ChunkReads
-from ._store import ChunkFiles
+from ._store_base import Store
 
 Progress: TypeAlias = bool | Callable[[int, int], object] | None
 
@@ -113,7 +114,8 @@ class Planner:
     Args:
         metadata: of the array.
         pipeline: of the same array.
-        directory: where its chunks are.
+        store: that its chunks are in.
+        path: of the array in the store.
         cache: keeps shard indexes.
     """
 
@@ -128,14 +130,15 @@ class Planner:
         "_singles",
     )
 
-    def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline, directory: str, cache: ShardIndexCache) -> None:
+    def __init__(
+        self, metadata: ArrayMetadata, pipeline: Pipeline, store: Store, path: str, cache: ShardIndexCache
+    ) -> None:
         self._numbers = ChunkNumbers(metadata, pipeline)
-        self._directory = directory
+        self._directory = store.location(path)
         self._chains = [pipeline.compiled]
         self._fill_data = metadata.fill_data
-        files = ChunkFiles(directory, metadata.chunk_keys, self._numbers.outer_shape)
-        self._locator: Locator = (
-            ShardLocator(files, pipeline, cache, self._describe) if pipeline.levels else FilePerChunk(files)
+        self._locator: Locator = make_locator(
+            store, path, metadata, pipeline, self._numbers.outer_shape, cache, self._describe
         )
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout: tuple[object, npt.NDArray[np.void]] | None = None
@@ -260,7 +263,9 @@ class Planner:
                 return
             except (RingioError, OSError) as error:
                 # What was read out of a shard while it was rewritten may look like anything.
-                changed = located.has_changed() if located else isinstance(error, FileChangedError | FileNotFoundError)
+                changed = (
+                    located.has_changed(error) if located else isinstance(error, FileChangedError | FileNotFoundError)
+                )
                 if attempt == _ATTEMPTS or not changed:
                     raise
 
@@ -276,13 +281,17 @@ class Planner:
         if located.bad is not None:
             found, located = _drop_bad(found, located)
         ids = found.chunk_ids
+        is_remote = located.objects is not None and len(located.paths) > 0
+        max_gap_bytes, max_request_bytes = (
+            reader.costs_of(located.paths[0]) if is_remote else (reader.max_gap_bytes, reader.max_request_bytes)
+        )
         requests, tasks, pieces = planning.coalesce(
             located.file_numbers,
             located.offsets,
             located.nbytes,
             found.first_projections,
-            max_gap_bytes=reader.max_gap_bytes,
-            max_request_bytes=reader.max_request_bytes,
+            max_gap_bytes=max_gap_bytes,
+            max_request_bytes=max_request_bytes,
             missing_fills=located.missing_fills,
         )
         plan = Plan.from_records(
@@ -296,6 +305,8 @@ class Planner:
             chains=self._chains,
             fill_values=self._fill_data,
             describe=lambda task: self._describe(int(ids[pieces[task]])),
+            keep=located.keep,
+            objects=located.objects,
         )
         reader.execute(plan, targets, progress=progress)
         if located.errors:

@@ -31,15 +31,17 @@ class Lookup:
         paths: of the files of the outermost shards that hold them.
         identities: IDENTITY[file]: what these files are now.
         reader: reads indexes.
+        key_paths: what the indexes in these files are kept by.
         bad: the chunks that cannot be read because their shard or its index cannot be.
         errors: why.
     """
 
-    __slots__ = ("bad", "errors", "identities", "ids", "paths", "reader")
+    __slots__ = ("bad", "errors", "identities", "ids", "key_paths", "paths", "reader")
 
     def __init__(self, ids: U64, paths: list[str], identities: npt.NDArray[np.void], reader: Reader) -> None:
         self.ids = ids
         self.paths = paths
+        self.key_paths = paths
         self.identities = identities
         self.reader = reader
         self.bad = np.zeros(len(ids), np.bool_)
@@ -50,12 +52,15 @@ class Lookup:
         self.bad[first:end] = True
         self.errors.append(error)
 
-    def files(self) -> npt.NDArray[np.void]:
+    def files(self) -> npt.NDArray[np.void] | None:
         """FILE[file]: the files, and that they must still be the same when they are read."""
         files = np.zeros(len(self.paths), planning.FILE)
         for name in ("nbytes", "device", "inode", "mtime_ns"):
             files[name] = self.identities[name]
         return files
+
+    def objects(self) -> planning.PlanObjects | None:
+        """Where the files are that are objects, and in what state; None: there are none."""
 
     def identity_bytes(self) -> list[bytes]:
         """The identities as something that can be kept and compared."""
@@ -178,10 +183,10 @@ class IndexReader:
 
     def _indexes(self, lookup: Lookup, shards: Shards) -> list[ShardIndex | None]:
         """The index of each shard; None where the shard is missing, or its index cannot be read."""
-        identities = lookup.identity_bytes()
+        identities, key_paths = lookup.identity_bytes(), lookup.key_paths
         places = zip(shards.files.tolist(), shards.bases.tolist(), shards.sizes.tolist(), strict=True)
         present = [
-            (shard, IndexKey(lookup.paths[file], base, size, self._layout), identities[file])
+            (shard, IndexKey(key_paths[file], base, size, self._layout), identities[file])
             for shard, (file, base, size) in enumerate(places)
             if base != planning.MISSING
         ]
@@ -234,6 +239,7 @@ class IndexReader:
             layouts=layouts,
             chains=[level.index_compiled],
             describe=lambda task: self._name(int(lookup.ids[shards.span(numbers[int(order[task])])[0]])),
+            objects=lookup.objects(),
         )
         failed = set()
         for task, error in lookup.reader.execute(plan, entries, on_error="return"):
@@ -258,10 +264,11 @@ class IndexReader:
         return f"the index of the shard with {self._describe(chunk_id)}"
 
     def _short_error(self, chunk_id: int, key: IndexKey) -> DecodeError:
+        path = key.path.partition("\0")[0]  # behind it is which store
         return DecodeError(
-            f"{self._name(chunk_id)} in {key.path}, bytes {key.offset}-{key.offset + key.nbytes}: "
+            f"{self._name(chunk_id)} in {path}, bytes {key.offset}-{key.offset + key.nbytes}: "
             f"a shard of {key.nbytes} bytes cannot hold its index of {self._level.index_nbytes} bytes",
-            path=key.path,
+            path=path,
             offset=key.offset,
             length=key.nbytes,
         )

@@ -1,29 +1,27 @@
-"""Where an array's documents and chunks live: a directory tree on a local file system."""
+"""Directory trees on a local file system, and the files in them that chunks live in."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import Place, excerpt
+from ringio import Reader
+
 from ._grid import c_strides
 from ._keys import ChunkKeyEncoding
+from ._store_base import MAX_DOCUMENT_NBYTES, Store, too_large
 
-# Consolidated metadata of the largest hierarchies is some 100 MB; a sparse file of terabytes is not metadata.
-_MAX_DOCUMENT_NBYTES: Final = 1 << 30
-_URL: Final = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 # Up to here Python integers are faster than numpy, whose calls cost about a microsecond each.
 _FEW: Final = 16
 
 
-class LocalStore:
+class LocalStore(Store):
     """A directory and all below it.
 
     Args:
@@ -47,13 +45,16 @@ class LocalStore:
         """
         return f"{self.root.rstrip('/')}/{key}" if key else self.root
 
-    def read(self, key: str) -> bytes | None:
+    location = file_path
+
+    def read(self, key: str, reader: Reader | None = None) -> bytes | None:
         """The bytes of a small file, or None where there is none.
 
         Raises:
             OSError: anything but absence: a directory, a FIFO, no permission; ``filename`` is set.
             MetadataError: far too large for a metadata document.
         """
+        del reader  # a small file is read sooner than a batch is made
         path = self.file_path(key)
         try:
             # Without O_NONBLOCK a FIFO would be waited for until somebody writes.
@@ -66,10 +67,8 @@ class LocalStore:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
-            if status.st_size > _MAX_DOCUMENT_NBYTES:
-                raise Place(path).error(
-                    f"{status.st_size} bytes; at most {_MAX_DOCUMENT_NBYTES} make sense for metadata"
-                )
+            if status.st_size > MAX_DOCUMENT_NBYTES:
+                raise too_large(path, status.st_size)
             pieces = []
             while piece := os.read(descriptor, 1 << 20):
                 pieces.append(piece)
@@ -86,8 +85,15 @@ class LocalStore:
 
         return Path(self.file_path(key)).is_file()
 
-    def child_directories(self, key: str) -> list[str]:
+    def exists(self, key: str) -> bool:
+        """Whether there is anything at the path."""
+        from pathlib import Path
+
+        return Path(self.file_path(key)).exists()
+
+    def child_directories(self, key: str, reader: Reader | None = None) -> list[str]:
         """The names of the directories directly below, and of links to directories, sorted."""
+        del reader
         from pathlib import Path
 
         with os.scandir(self.file_path(key)) as entries:
@@ -112,57 +118,11 @@ class LocalStore:
         return f"LocalStore({self.root!r})"
 
 
-def make_store(location: Any) -> LocalStore:
-    """The store that a user names: a path, a ``file://`` URL, or a store.
-
-    Raises:
-        NotImplementedError: a URL of another scheme.
-        TypeError: no path at all.
-
-    >>> make_store("file:///data/a%20b.zarr")
-    LocalStore('/data/a b.zarr')
-    """
-    if isinstance(location, LocalStore):
-        return location
-    if not isinstance(location, str | os.PathLike):
-        raise TypeError(f"expected a path or a file:// URL, got {type(location).__name__}")
-    path = os.fspath(location)
-    if not isinstance(path, str):
-        raise TypeError(f"expected a path as str, got {excerpt(path)}")
-    if isinstance(location, str) and "://" in path and (match := re.match(_URL, path)):
-        if match[1].lower() != "file":
-            raise NotImplementedError(f"{excerpt(path)}: only local paths and file:// URLs can be opened yet")
-        from urllib.parse import unquote, urlsplit  # late: with all that it imports, it takes 3 ms
-
-        url = urlsplit(path)
-        if url.netloc.lower() not in ("", "localhost"):
-            raise ValueError(f"{excerpt(path)}: a file:// URL of the host {url.netloc!r}")
-        if url.query or url.fragment:
-            raise ValueError(f"{excerpt(path)}: '?' and '#' of a file name are written %3F and %23 in a URL")
-        path = unquote(url.path)
-    return LocalStore(path)
-
-
-def normalise_path(path: str) -> str:
-    """A node's path inside its store: no slash at either end, none doubled.
-
-    Raises:
-        ValueError: a part that is "." or "..".
-
-    >>> normalise_path("/x//y/")
-    'x/y'
-    """
-    parts = [part for part in path.split("/") if part]
-    if "." in parts or ".." in parts:
-        raise ValueError(f"path {excerpt(path)} has '.' or '..' in it")
-    return "/".join(parts)
-
-
 class ChunkFiles:
     """The files of an array: one for each chunk of its outer grid, that is for each shard where there are shards.
 
     Args:
-        directory: of the array.
+        directory: of the array; its URL; its key in a store, which may be empty.
         chunk_keys: how the files are named.
         grid_shape: outer chunks along each dimension. They are numbered in C order.
     """
@@ -170,7 +130,7 @@ class ChunkFiles:
     __slots__ = ("_chunk_keys", "_pattern", "_prefix", "_strides")
 
     def __init__(self, directory: str, chunk_keys: ChunkKeyEncoding, grid_shape: Sequence[int]) -> None:
-        self._prefix = f"{directory.rstrip('/')}/"
+        self._prefix = f"{directory.rstrip('/')}/" if directory else ""
         self._chunk_keys = chunk_keys
         self._strides = c_strides(grid_shape)
         self._pattern = os.fsencode(self._prefix.replace("%", "%%") + chunk_keys.pattern(len(self._strides)))

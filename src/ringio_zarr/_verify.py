@@ -14,7 +14,7 @@ from ._array import Array
 from ._chain import build_pipeline
 from ._errors import MetadataError
 from ._group import Group
-from ._node import join
+from ._load import join
 from ._store import LocalStore
 from ._stored import KeyParser, stored_files
 

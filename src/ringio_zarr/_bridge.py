@@ -1,0 +1,137 @@
+"""Stores of zarr-python and mappings of fsspec, in the words of obspec, which ringio's threads for objects speak.
+
+Each thread waits for its own answers, so as many requests are in flight as there are threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Whole(NamedTuple):
+    """What ``get`` gives: an object, read already."""
+
+    data: Any
+
+    def buffer(self) -> Any:
+        """All its bytes."""
+        return self.data
+
+
+class ZarrStoreBridge:
+    """A store of zarr-python, whose coroutines run in the event loop that zarr-python has for its own blocking calls.
+
+    Args:
+        store: the store.
+    """
+
+    __slots__ = ("_has_sync", "_prototype", "_store")
+
+    def __init__(self, store: Any) -> None:
+        from zarr.core.buffer import default_buffer_prototype
+
+        self._store = store
+        self._prototype = default_buffer_prototype()
+        self._has_sync = callable(getattr(store, "get_sync", None))
+
+    def get(self, path: str) -> Whole:
+        """All of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if self._has_sync:
+            found = self._store.get_sync(path, prototype=self._prototype)
+        else:
+            found = _sync(self._store.get(path, self._prototype))
+        return Whole(_bytes_of(found, path))
+
+    def get_ranges(self, path: str, *, starts: Sequence[int], ends: Sequence[int]) -> list[Any]:
+        """Ranges of an object, all at once."""
+        from zarr.abc.store import RangeByteRequest
+
+        wanted = [RangeByteRequest(start, end) for start, end in zip(starts, ends, strict=True)]
+
+        async def gather() -> list[Any]:
+            import asyncio
+
+            return await asyncio.gather(*[self._store.get(path, self._prototype, each) for each in wanted])
+
+        return [_bytes_of(found, path) for found in _sync(gather())]
+
+    def head(self, path: str) -> dict[str, Any]:
+        """The size of an object, which is all that is known."""
+        return _meta(_sync(self._store.getsize(path)))
+
+    def list_with_delimiter(self, prefix: str | None = None) -> dict[str, Any]:
+        """What is directly below a prefix. Files are listed with folders: the store does not tell them apart."""
+        if not self._store.supports_listing:
+            raise NotImplementedError(f"{type(self._store).__name__} does not list what it has")
+        return {"common_prefixes": list(_sync(_collected(self._store.list_dir(prefix or "")))), "objects": []}
+
+
+class FsspecBridge:
+    """A file system of fsspec, and a folder in it.
+
+    Args:
+        fs: the file system.
+        root: the folder.
+    """
+
+    __slots__ = ("_fs", "_root")
+
+    def __init__(self, fs: Any, root: str) -> None:
+        if getattr(fs, "async_impl", False) and getattr(fs, "asynchronous", False):
+            # Made for coroutines, whose blocking methods refuse to work: one with the same options that works.
+            fs = type(fs)(*fs.storage_args, **{**fs.storage_options, "asynchronous": False})
+        self._fs = fs
+        self._root = root.rstrip("/")
+
+    def get(self, path: str) -> Whole:
+        """All of an object."""
+        return Whole(self._fs.cat_file(self._full(path)))
+
+    def get_ranges(self, path: str, *, starts: Sequence[int], ends: Sequence[int]) -> list[Any]:
+        """Ranges of an object, all at once."""
+        paths = [self._full(path)] * len(starts)
+        found = self._fs.cat_ranges(paths, list(starts), list(ends), on_error="raise")
+        return list(found)
+
+    def head(self, path: str) -> dict[str, Any]:
+        """The size of an object."""
+        nbytes = self._fs.info(self._full(path))["size"]
+        if nbytes is None:
+            raise OSError(f"fsspec does not know the size of {self._full(path)}")
+        return _meta(nbytes)
+
+    def list_with_delimiter(self, prefix: str | None = None) -> dict[str, Any]:
+        """What is directly below a prefix."""
+        self._fs.invalidate_cache(self._full(prefix or ""))
+        entries = self._fs.ls(self._full(prefix or ""), detail=True)
+        return {"common_prefixes": [each["name"] for each in entries if each["type"] == "directory"], "objects": []}
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}" if self._root and path else self._root or path
+
+
+def _sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    from zarr.core.sync import sync
+
+    return sync(coroutine)
+
+
+async def _collected(names: Any) -> list[str]:
+    return [name async for name in names]
+
+
+def _bytes_of(found: Any, path: str) -> Any:
+    if found is None:
+        raise FileNotFoundError(2, "no such object", path)
+    return found.as_numpy_array()
+
+
+def _meta(nbytes: int) -> dict[str, Any]:
+    return {"size": nbytes, "e_tag": None, "last_modified": None, "version": None}

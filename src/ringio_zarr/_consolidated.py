@@ -1,0 +1,144 @@
+"""Consolidated metadata: the documents of all nodes below a group, in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ._document import parse_object, require
+from ._errors import Place, excerpt
+from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
+
+V2_KEY = ".zmetadata"
+
+
+class Consolidated:
+    """The documents of the nodes below a group. Each is checked when its node is opened.
+
+    Args:
+        documents: of v3 by the path of the node, of v2 by the path of the document; relative to the group that has
+            them.
+        zarr_format: 2 or 3.
+        place: of them, for messages.
+        top: of these nodes only those below this path are meant.
+    """
+
+    __slots__ = ("_children", "_documents", "_place", "_top", "zarr_format")
+
+    def __init__(
+        self, documents: Mapping[str, Any], zarr_format: int, place: Place, top: str = "", children: Any = None
+    ) -> None:
+        self._documents = documents
+        self._place = place
+        self._top = top
+        self.zarr_format = zarr_format
+        self._children: dict[str, list[str]] = _children(documents, zarr_format) if children is None else children
+
+    def below(self, path: str) -> Consolidated:
+        """The same for a group below."""
+        return Consolidated(self._documents, self.zarr_format, self._place, self._full(path), self._children)
+
+    def names(self) -> list[str]:
+        """The names of the members, sorted."""
+        return self._children.get(self._top, [])
+
+    def count(self, max_depth: int | None) -> int:
+        """How many nodes there are, down to a depth."""
+        return sum(1 for _ in self._count(self._top, max_depth))
+
+    def _count(self, path: str, max_depth: int | None) -> Iterator[None]:
+        for name in self._children.get(path, ()):
+            yield
+            if max_depth != 0:
+                yield from self._count(_join(path, name), None if max_depth is None else max_depth - 1)
+
+    def has(self, path: str) -> bool:
+        """Whether there is a node at a path below the group."""
+        full = self._full(path)
+        parent, _, name = full.rpartition("/")
+        return name in self._children.get(parent, ())
+
+    def metadata(self, path: str) -> ArrayMetadata | GroupMetadata | None:
+        """The metadata of the node at a path below the group; None: there is none.
+
+        Raises:
+            MetadataError, UnsupportedError: it cannot be read; the message names the document and the key.
+        """
+        full = self._full(path)
+        return self._v3(full) if self.zarr_format == 3 else self._v2(full)
+
+    def _v3(self, path: str) -> ArrayMetadata | GroupMetadata | None:
+        document = self._document(path)
+        if document is None:
+            return None
+        place = self._place.at(path)
+        where = f"{place.path}: {place.key}"
+        node_type = require(document, "node_type", Place(where))
+        if node_type == "array":
+            return parse_array_metadata(document, zarr_format=3, path=where)
+        if node_type == "group":
+            return parse_group_metadata(document, zarr_format=3, path=where)
+        raise Place(where, "node_type").error(f"expected 'array' or 'group', got {excerpt(node_type)}")
+
+    def _v2(self, path: str) -> ArrayMetadata | GroupMetadata | None:
+        attributes = self._document(_join(path, ".zattrs"))
+        for name, parse in ((".zarray", parse_array_metadata), (".zgroup", parse_group_metadata)):
+            if (document := self._document(_join(path, name))) is not None:
+                place = self._place.at(_join(path, name))
+                return parse(document, zarr_format=2, attributes=attributes, path=f"{place.path}: {place.key}")
+        return None
+
+    def _document(self, key: str) -> dict[str, Any] | None:
+        value = self._documents.get(key)
+        return None if value is None else parse_object(value, self._place.at(key))
+
+    def _full(self, path: str) -> str:
+        return _join(self._top, path) if path else self._top
+
+
+def consolidated_v2(document: Mapping[str, Any], path: str) -> Consolidated:
+    """What a ``.zmetadata`` has.
+
+    Args:
+        document: the object in it.
+        path: where it is, for messages.
+
+    Raises:
+        MetadataError: it is not of the one kind that there is.
+    """
+    top = Place(path)
+    if (kind := document.get("zarr_consolidated_format", 1)) != 1:
+        raise top.at("zarr_consolidated_format").unsupported(f"{excerpt(kind)} is not supported")
+    metadata = top.at("metadata")
+    return Consolidated(_object(require(document, "metadata", top), metadata), 2, metadata)
+
+
+def consolidated_v3(metadata: GroupMetadata) -> Consolidated | None:
+    """What the ``zarr.json`` of a group has; None: it has none."""
+    if metadata.consolidated is None:
+        return None
+    return Consolidated(metadata.consolidated, 3, Place(metadata.path, "consolidated_metadata.metadata"))
+
+
+def _object(value: object, place: Place) -> dict[str, Any]:
+    if value is None:
+        raise place.error("expected an object, got None")
+    return parse_object(value, place)
+
+
+def _children(documents: Mapping[str, Any], zarr_format: int) -> dict[str, list[str]]:
+    """The names below each path, sorted."""
+    if zarr_format == 3:
+        paths = {path for path in documents if path}
+    else:
+        places = (key.rpartition("/") for key in documents)
+        paths = {path for path, _, name in places if path and name in (".zarray", ".zgroup")}
+    children: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        parent, _, name = path.rpartition("/")
+        children.setdefault(parent, []).append(name)
+    return children
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name

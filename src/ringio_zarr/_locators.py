@@ -1,0 +1,58 @@
+"""Which way the chunks of an array are found: chosen once, by the store and the codecs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ._cache import ShardIndexCache
+from ._chain import Pipeline
+from ._locate import FilePerChunk, Locator, ShardLocator
+from ._metadata import ArrayMetadata
+from ._store import ChunkFiles, LocalStore
+from ._store_base import Store
+
+# A shard is decoded piece by piece, so nothing but its own size limits it.
+_SHARD_NBYTES_MAX: Final = 1 << 62
+
+
+def make_locator(
+    store: Store,
+    path: str,
+    metadata: ArrayMetadata,
+    pipeline: Pipeline,
+    grid_shape: Sequence[int],
+    cache: ShardIndexCache,
+    describe: Callable[[int], str],
+) -> Locator:
+    """What finds the chunks of an array.
+
+    Args:
+        store: that they are in.
+        path: of the array in the store.
+        metadata: of the array.
+        pipeline: of the same array.
+        grid_shape: outer chunks along each dimension.
+        cache: keeps shard indexes.
+        describe: names an innermost chunk by its id, for messages.
+    """
+    if isinstance(store, LocalStore):
+        files = ChunkFiles(store.location(path), metadata.chunk_keys, grid_shape)
+        return ShardLocator(files, pipeline, cache, describe) if pipeline.levels else FilePerChunk(files)
+    from ._parts import PartStore  # late, as all that most programs can do without
+    from ._remote import RemoteStore
+
+    if isinstance(store, RemoteStore):
+        from ._locate_objects import ObjectPerChunk, ObjectShardLocator
+
+        files = ChunkFiles(store.location(path), metadata.chunk_keys, grid_shape)
+        if pipeline.levels:
+            return ObjectShardLocator(store, files, pipeline, cache, describe)
+        return ObjectPerChunk(store, files)
+    assert isinstance(store, PartStore), store
+    from ._locate_parts import PartPerChunk, PartShardLocator
+
+    keys = ChunkFiles(path, metadata.chunk_keys, grid_shape)
+    if pipeline.levels:
+        return PartShardLocator(store, keys, pipeline, cache, _SHARD_NBYTES_MAX, describe)
+    return PartPerChunk(store, keys, pipeline.compiled.encoded_nbytes_max, describe)

@@ -1,0 +1,80 @@
+"""Stores that know at once where everything in them lies: in one file, or in memory."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringio import planning
+
+from ._store_base import Store
+
+
+class Parts(NamedTuple):
+    """Where what has some keys lies.
+
+    Attributes:
+        paths: of files, for messages too.
+        files: FILE[file]: what these must still be, or where in memory they are; None: whatever is there.
+        identities: of each file, to be kept and compared; b"": nothing of it may be kept.
+        file_numbers: which file each part is in, u32.
+        offsets: where in it each part begins, u64; MISSING: there is none.
+        nbytes: of each part, u64.
+        errors: what is wrong with parts, by their number; their offset is MISSING.
+        keep: what must live as long as the files are read.
+    """
+
+    paths: list[str]
+    files: npt.NDArray[np.void] | None
+    identities: list[bytes]
+    file_numbers: npt.NDArray[np.uint32]
+    offsets: npt.NDArray[np.uint64]
+    nbytes: npt.NDArray[np.uint64]
+    errors: dict[int, Exception]
+    keep: object
+
+
+class PartStore(Store):
+    """A store that knows at once where everything in it lies."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def parts(self, keys: Sequence[str], limit_nbytes: int) -> Parts:
+        """Where what has some keys lies.
+
+        Args:
+            keys: of parts.
+            limit_nbytes: nothing larger than this is worth having in memory.
+
+        Raises:
+            OSError, MetadataError: nothing of the store can be read.
+        """
+
+    def find(self, key: str) -> tuple[bytes, bytes, int, int] | None:
+        """Path, identity, offset and size of a part in a file, if that is known without asking anybody.
+
+        The file may be another one by now: it must be compared with the identity.
+        """
+        del key
+        return None
+
+    def forget(self) -> None:
+        """What ``find`` said was wrong, or may have been."""
+
+    def has_changed(self) -> bool:
+        """Whether asking for parts once more may give others."""
+        return False
+
+
+def files_in_memory(arrays: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.void]:
+    """FILE[n] for bytes that are in memory."""
+    files = np.zeros(len(arrays), planning.FILE)
+    # Address 0 would mean that there is nothing: an empty array may have it.
+    files["data"] = [array.__array_interface__["data"][0] or 1 for array in arrays]
+    files["nbytes"] = [array.nbytes for array in arrays]
+    return files

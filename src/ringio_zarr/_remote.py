@@ -1,0 +1,124 @@
+"""Hierarchies in stores of objects: below a URL, or in a store that the user has made."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+from ringio import Reader, RingioError, StoreError, default_reader
+
+from ._store_base import MAX_DOCUMENT_NBYTES, Store, too_large
+
+_serial: Final = itertools.count(1)
+
+
+class RemoteStore(Store):
+    """Everything below a URL, or in a given store.
+
+    Args:
+        root: the URL, without a slash at its end; or what the given store is called in messages.
+        given: a store of obstore, or anything with obspec's ``get_ranges``; None: the URL says where it is.
+        original: what the user gave, where ``given`` was made from that.
+
+    Attributes:
+        name: tells given stores of one root apart, for caches.
+        source: what ``store=`` of ``ringio`` is for locations of this store; None: nothing.
+    """
+
+    __slots__ = ("given", "name", "original", "root", "source")
+
+    is_remote: ClassVar[bool] = True
+
+    def __init__(self, root: str, given: Any = None, original: Any = None) -> None:
+        self.root = root
+        self.given = given
+        self.original = given if original is None else original
+        self.name = "" if given is None else f"\0{next(_serial)}"
+        self.source = None if given is None else {root: given}
+
+    def location(self, key: str) -> str:
+        """The URL of a key; of a given store the name of the store, a slash, and the key."""
+        if not key:
+            return self.root
+        return f"{self.root}/{_quoted(key) if _is_http(self.root) else key}"
+
+    def read(self, key: str, reader: Reader | None = None) -> bytes | None:
+        """The bytes of a document, or None where there is none."""
+        return self.read_many([key], reader)[0]
+
+    def read_many(self, keys: Sequence[str], reader: Reader | None = None) -> list[bytes | None]:
+        """The same for several: one request each, at the same time."""
+        places = [self.location(key) for key in keys]
+        reader = reader or default_reader()
+        return [
+            document_of(each, place)
+            for place, each in zip(places, reader.look_up(places, suffix_nbytes=None, store=self.source), strict=True)
+        ]
+
+    def child_directories(self, key: str, reader: Reader | None = None) -> list[str]:
+        """The names directly below a key that have something below them, sorted."""
+        where = self.location(key)
+        try:
+            prefixes = self._list(key, reader or default_reader())
+        except Exception as error:  # of the store's own kinds
+            if isinstance(error, PermissionError | FileNotFoundError) or type(error) is RingioError:
+                raise
+            raise StoreError(
+                errno.ENOTSUP,
+                "the members of this group cannot be listed: it has no consolidated metadata, and the store said: "
+                f"{str(error).splitlines()[0][:200] if str(error) else type(error).__name__}",
+                where,
+            ) from error
+        return sorted(each.rstrip("/").rpartition("/")[2] for each in prefixes)
+
+    def _list(self, key: str, reader: Reader) -> Sequence[str]:
+        if self.given is None:
+            from ringio import Store as Folder
+
+            found: Any = Folder(self.root, reader=reader).list_with_delimiter(key or None)
+        else:
+            found = self.given.list_with_delimiter(key or None)
+        prefixes: Sequence[str] = found["common_prefixes"]
+        return prefixes
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RemoteStore) or self.root != other.root:
+            return False
+        return self.original is other.original or bool(self.original == other.original)
+
+    def __hash__(self) -> int:
+        return hash((RemoteStore, self.root))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteStore, (self.root, self.given, self.original)
+
+    def __repr__(self) -> str:
+        return f"RemoteStore({self.root!r})"
+
+
+def document_of(state: Any, where: str) -> bytes | None:
+    """The bytes that a lookup brought, or None where there is no such object.
+
+    Raises:
+        Exception: it is there and cannot be read.
+        MetadataError: far too large for a metadata document.
+    """
+    if isinstance(state, FileNotFoundError):
+        return None
+    if isinstance(state, Exception):
+        raise state
+    if state.nbytes > MAX_DOCUMENT_NBYTES:
+        raise too_large(where, state.nbytes)
+    return bytes(state.data or b"")
+
+
+def _is_http(url: str) -> bool:
+    return url[:8].lower().startswith(("http://", "https://"))
+
+
+def _quoted(key: str) -> str:
+    from urllib.parse import quote  # late: with all that it imports, it takes 3 ms
+
+    return quote(key)

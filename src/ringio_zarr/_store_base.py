@@ -1,0 +1,109 @@
+"""What all stores of hierarchies have in common: keys, documents, names of members."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from ringio import Reader
+
+from ._errors import MetadataError, Place, excerpt
+
+# Consolidated metadata of the largest hierarchies is some 100 MB; a sparse file of terabytes is not metadata.
+MAX_DOCUMENT_NBYTES: Final = 1 << 30
+
+
+class Store(ABC):
+    """Where a hierarchy is.
+
+    A key is a path inside the store, such as ``x/zarr.json``, without a slash at either end; the empty one is the root.
+    Stores compare and pickle by where they are.
+    """
+
+    __slots__ = ()
+
+    # Whether a document that is not wanted costs nothing to speak of when it is asked for with others that are.
+    is_remote: ClassVar[bool] = False
+
+    @abstractmethod
+    def location(self, key: str) -> str:
+        """What a key is called in messages: a path, a URL, or something that begins with a name of the store."""
+
+    @abstractmethod
+    def read(self, key: str, reader: Reader | None = None) -> bytes | None:
+        """The bytes of a document, or None where there is none.
+
+        Args:
+            key: of the document.
+            reader: does it, where the store needs one; None: the shared one.
+
+        Raises:
+            OSError: anything but absence; ``filename`` is set.
+            MetadataError: far too large for a metadata document.
+        """
+
+    def read_many(self, keys: Sequence[str], reader: Reader | None = None) -> list[bytes | None]:
+        """The same for several documents, which stores with latency read at once."""
+        return [self.read(key, reader) for key in keys]
+
+    @abstractmethod
+    def child_directories(self, key: str, reader: Reader | None = None) -> list[str]:
+        """The names directly below a key that have something below them, sorted.
+
+        Raises:
+            OSError: they cannot be listed; a :class:`ringio.StoreError` where the store has no way to.
+        """
+
+    def is_file(self, key: str) -> bool:
+        """Whether a document has this key."""
+        return self.read(key) is not None
+
+    def exists(self, key: str) -> bool:
+        """Whether there is anything at or below a key, as far as that is found out without asking anybody."""
+        del key
+        return True
+
+    def real_path(self, key: str) -> str:
+        """One name for each place, whatever ways lead there."""
+        return self.location(key)
+
+    def refresh(self) -> None:  # noqa: B027  # most know nothing
+        """Forget what is known of the store's contents."""
+
+
+def too_large(where: str, nbytes: int) -> MetadataError:
+    """The error for a document of so many bytes."""
+    return Place(where).error(f"{nbytes} bytes; at most {MAX_DOCUMENT_NBYTES} make sense for metadata")
+
+
+def normalise_path(path: str) -> str:
+    """A node's path inside its store: no slash at either end, none doubled.
+
+    Raises:
+        ValueError: a part that is "." or "..".
+
+    >>> normalise_path("/x//y/")
+    'x/y'
+    """
+    parts = [part for part in path.split("/") if part]
+    if "." in parts or ".." in parts:
+        raise ValueError(f"path {excerpt(path)} has '.' or '..' in it")
+    return "/".join(parts)
+
+
+def child_names(keys: Sequence[str], key: str) -> list[str]:
+    """The names directly below a key that have something below them, from all keys of a store.
+
+    >>> child_names(["zarr.json", "x/zarr.json", "x/c/0", "y"], ""), child_names(["zarr.json", "x/zarr.json"], "x")
+    (['x'], [])
+    """
+    prefix = f"{key}/" if key else ""
+    start = len(prefix)
+    found = set()
+    for each in keys:
+        if each.startswith(prefix):
+            name, slash, _ = each[start:].partition("/")
+            if slash and name:
+                found.add(name)
+    return sorted(found)
