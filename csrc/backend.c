@@ -9,10 +9,8 @@
 
 /* ------------------------------------------------------------------------------------------------------- the window */
 
-/* 512 KiB: half of a usual L2, so that what was read is still there when it is decoded.  16 MiB keeps a disk of 3 GB/s
-   busy for 5 ms. */
+/* 16 MiB keeps a disk of 3 GB/s busy for 5 ms. */
 #define WINDOW_COUNT_CACHED 32
-#define WINDOW_NBYTES_CACHED ((uint64_t)512 << 10)
 #define WINDOW_NBYTES_MAX ((uint64_t)16 << 20)
 
 void window_init(struct window *window, uint32_t count_max)
@@ -21,7 +19,7 @@ void window_init(struct window *window, uint32_t count_max)
         .cached_share = (WINDOW_CACHED_SHARE + WINDOW_WAITING_SHARE) / 2, /* nothing is known: either side is near */
         .count = count_max < WINDOW_COUNT_CACHED ? count_max : WINDOW_COUNT_CACHED,
         .count_max = count_max,
-        .nbytes = WINDOW_NBYTES_CACHED,
+        .nbytes = BACKEND_CACHED_NBYTES,
     };
 }
 
@@ -31,7 +29,7 @@ void window_adapt(struct window *window, uint32_t cached_count, uint32_t count)
     window->cached_share += ((float)cached_count - window->cached_share * (float)count) / (float)(count + 8);
     if (window->cached_share > WINDOW_CACHED_SHARE) {
         window->count = window->count_max < WINDOW_COUNT_CACHED ? window->count_max : WINDOW_COUNT_CACHED;
-        window->nbytes = WINDOW_NBYTES_CACHED;
+        window->nbytes = BACKEND_CACHED_NBYTES;
     } else if (window->cached_share < WINDOW_WAITING_SHARE) {
         window->count = window->count_max / 2 < window->count ? window->count_max : window->count * 2;
         window->nbytes = window->nbytes * 2 < WINDOW_NBYTES_MAX ? window->nbytes * 2 : WINDOW_NBYTES_MAX;

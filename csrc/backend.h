@@ -61,6 +61,10 @@ struct backend_ops {
     void (*abandon)(struct backend *backend);
 };
 
+/* The window while reads complete at once: half of a usual L2, so that what was read is still there when it is
+   decoded. */
+#define BACKEND_CACHED_NBYTES ((uint64_t)512 << 10)
+
 struct backend {
     const struct backend_ops *ops;
     uint64_t lost;         /* counts slots reaped with -EIO whose buffers the kernel may still write to, at any time */

@@ -13,6 +13,10 @@
 /* A claim is at most this many requests, so that the end of a job is shared out, and its turn does not last long. */
 #define CLAIM_MAX 16
 
+/* So many for each thread, the last requests of a job are claimed one at a time, and by threads that have nothing in
+   flight. */
+#define LAST_REQUESTS 4
+
 /* While other jobs wait, a thread goes on to the next after so long: a small job waits no longer for a large one than
    for a disk.  By time, as a request may take a microsecond or, decoded, milliseconds. */
 #define TURN_NS 2000000
@@ -216,6 +220,14 @@ static uint64_t claim_size(const struct ringio_job *job, uint32_t worker_count)
     return share < 1 ? 1 : share > CLAIM_MAX ? CLAIM_MAX : share;
 }
 
+/* Whether to decode what is in flight before more is claimed: of what is cached, the last requests of a job are left to
+   whoever is free first, so that all threads end together.  A disk is kept busy. */
+static int leaves_rest(const struct pump *pump, const struct ringio_job *job, uint32_t worker_count)
+{
+    return pump->in_flight && !pump->was_direct && pump->backend->window_nbytes <= BACKEND_CACHED_NBYTES &&
+           job_unclaimed(job) < LAST_REQUESTS * (uint64_t)worker_count;
+}
+
 void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t *job_count, uint32_t worker_count)
 {
     uint64_t next = 0, end = 0, begin_ns = now_ns();
@@ -226,6 +238,8 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
                 next = end;
             if (next == end) {
                 if (atomic_load_explicit(job_count, memory_order_relaxed) > 1 && now_ns() - begin_ns > TURN_NS)
+                    break;
+                if (leaves_rest(pump, job, worker_count))
                     break;
                 report(pump, job);
                 end = job_claim(job, claim_size(job, worker_count), &next);
