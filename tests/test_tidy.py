@@ -55,7 +55,7 @@ RINGIO_FLOORS = [
 RINGIO_ZARR_FLOORS = [
     ["_cache", "_grid", "_result", "_selection"],
     ["_errors", "_fancy"],
-    ["_bridge", "_document", "_readers", "_store_base"],
+    ["_bridge", "_document", "_readers", "_store_base", "_vlen"],
     ["_axes", "_codecs", "_dtypes", "_keys", "_parts", "_remote"],
     ["_fill", "_mapping", "_zip"],
     ["_metadata", "_store"],

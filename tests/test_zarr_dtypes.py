@@ -231,7 +231,7 @@ def test_struct_fills_as_in_zarr_python(value: Any, zarr_format: Any) -> None:
 def test_struct_fill_null_and_zero() -> None:
     """v2 only: null is zeros, of times too, as in zarr-python; so is 0."""
     dtype = parse_v2_dtype(V2_POINT, PLACE)
-    assert parse_fill(None, dtype, PLACE, zarr_format=2) == (None, bytes(14))
+    assert parse_fill(None, dtype, PLACE, zarr_format=2) == (None, bytes(14), None)
     assert parse_fill(0, dtype, PLACE, zarr_format=2).data == bytes(14)
     for value in (None, 0):
         with pytest.raises(MetadataError):

@@ -134,7 +134,7 @@ def test_null_is_zeros_and_not_a_time_for_times() -> None:
     """v2's null: the value is None, the bytes are zeros, NaT for datetime64 and timedelta64; v3 has no null."""
     for typestr in V2_TYPES:
         dtype = np.dtype(typestr)
-        value, data = parse_fill(None, dtype, PLACE, zarr_format=2)
+        value, data, _ = parse_fill(None, dtype, PLACE, zarr_format=2)
         assert value is None
         if dtype.kind in "Mm":
             assert np.isnat(np.frombuffer(data, dtype)[0])

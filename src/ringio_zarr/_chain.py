@@ -13,6 +13,7 @@ from ._codecs import Codec
 from ._errors import Place
 from ._grid import c_strides, grid_shape, unpermute
 from ._metadata import ArrayMetadata
+from ._vlen import OBJECT_CODECS, make_codec
 
 _INDEX_ENTRY_NBYTES: Final = 16  # offset and nbytes, u64 each
 _MAX_INT64: Final = 2**63 - 1
@@ -133,8 +134,12 @@ def _build_level(sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int
 
 
 def _chain(steps: list[Codec] | tuple[Codec, ...], place: Place) -> codecs.Chain:
+    made = [
+        make_codec(step["name"], step["configuration"], place.at(i)) if step["name"] in OBJECT_CODECS else step
+        for i, step in enumerate(steps)
+    ]
     try:
-        return codecs.chain(steps)
+        return codecs.chain(made)
     except UnsupportedCodecError as error:
         raise place.unsupported(str(error)) from error
     except ValueError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
 import numpy as np
 
 from ._document import parse_extension, parse_int, parse_object, parse_shape, refuse_keys, require
 from ._errors import Place, excerpt
+from ._vlen import OBJECT_CODECS
 
 
 class Codec(TypedDict):
@@ -18,9 +20,10 @@ class Codec(TypedDict):
 
 
 ARRAY_TO_ARRAY: Final = {"transpose"}
-ARRAY_TO_BYTES: Final = {"bytes", "sharding_indexed"}
+ARRAY_TO_BYTES: Final = {"bytes", "sharding_indexed", "vlen-utf8", "vlen-bytes"}
 # zarr-python writes some of these under "numcodecs."; the encoded bytes are the same.
 BYTES_TO_BYTES: Final = {"blosc", "zstd", "lz4", "gzip", "zlib", "crc32c", "shuffle"}
+_V2_OBJECT_CODECS: Final = {*OBJECT_CODECS} - {"pickle"}  # that one runs any code that stands in the data
 # Levels of grids that a plan can hold (level_factors of struct ringio_grid), less one for the innermost chunks.
 MAX_SHARDING_DEPTH: Final = 7
 
@@ -75,6 +78,8 @@ def _parse_codec(value: object, dtype: np.dtype[Any], dim_count: int, place: Pla
             return {"name": "bytes", "configuration": {"endian": endian}}
         case "sharding_indexed":
             return _parse_sharding(configuration, dtype, dim_count, inside, depth + 1)
+        case "vlen-utf8" | "vlen-bytes":
+            return {"name": name, "configuration": {}}
     if stem in BYTES_TO_BYTES:
         return _parse_bytes_codec(stem, configuration, dtype, place)
     raise place.unsupported(f"codec {excerpt(name)} is not supported")
@@ -164,7 +169,9 @@ def parse_v2_codecs(
     codecs: list[Codec] = []
     if order == "F" and dim_count > 1:
         codecs.append(_transpose(tuple(reversed(range(dim_count)))))
-    if dtype.names is None:  # each field of a struct has its own byte order, in which it is stored and stays
+    if (
+        dtype.names is None and not dtype.hasobject
+    ):  # each field of a struct has its own byte order, in which it is stored and stays
         endian = "big" if dtype.str[0] == ">" else "little"
         codecs.append({"name": "bytes", "configuration": {"endian": endian}})
     place = Place(path, "filters")
@@ -176,6 +183,14 @@ def parse_v2_codecs(
     return tuple(codecs)
 
 
+def find_object_codec(filters: object, compressor: object) -> str | None:
+    """The name of the codec that makes objects out of bytes, which says what the dtype ``"|O"`` of v2 means."""
+    for codec in (*(filters if isinstance(filters, list | tuple) else ()), compressor):
+        if isinstance(codec, Mapping) and codec.get("id") in OBJECT_CODECS:
+            return str(codec["id"])
+    return None
+
+
 def _parse_numcodec(value: object, dtype: np.dtype[Any], place: Place) -> Codec:
     if value is None:
         raise place.error("expected an object with an id, got None")
@@ -183,9 +198,11 @@ def _parse_numcodec(value: object, dtype: np.dtype[Any], place: Place) -> Codec:
     name = require(configuration, "id", place)
     if not isinstance(name, str):
         raise place.at("id").error(f"expected a string, got {excerpt(name)}")
-    if name not in BYTES_TO_BYTES:
+    if name not in BYTES_TO_BYTES and name not in _V2_OBJECT_CODECS:
         raise place.unsupported(f"codec {excerpt(name)} is not supported")
     del configuration["id"]
+    if name in _V2_OBJECT_CODECS:
+        return {"name": name, "configuration": configuration}
     if name == "shuffle":
         configuration.setdefault("elementsize", 4)  # what numcodecs has in mind when a document does not say
     return _parse_bytes_codec(name, configuration, dtype, place)

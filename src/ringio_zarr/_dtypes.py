@@ -28,6 +28,12 @@ _V3_NUMBERS: Final = {
 }
 _V3_TIMES: Final = {"numpy.datetime64": "M8", "numpy.timedelta64": "m8"}
 _V3_FIXED_LENGTH: Final = {"null_terminated_bytes": ("S", 1), "fixed_length_utf32": ("<U", 4), "raw_bytes": ("V", 1)}
+STRING: Final[np.dtype[Any]] = np.dtypes.StringDType()
+_V3_VARIABLE_LENGTH: Final = {
+    "string": STRING,
+    "variable_length_bytes": np.dtype(object),
+    "bytes": np.dtype(object),
+}
 _V3_STRUCTS: Final = {"struct", "structured"}
 # What numpy does not have and ml_dtypes does, under one name there, in zarr-extensions and in TensorStore, which writes
 # them into v2 too. An item narrower than a byte takes a byte.
@@ -40,21 +46,24 @@ _TIME_UNITS: Final = {"Y", "M", "W", "D", "h", "m", "s", "ms", "us", "μs", "ns"
 
 _V2_NUMBER_NBYTES: Final = {"b": {1}, "i": {1, 2, 4, 8}, "u": {1, 2, 4, 8}, "f": {2, 4, 8}, "c": {8, 16}}
 _V2_TYPESTR: Final = r"([<>|])([biufcSUV])([0-9]+)"  # compiled when a v2 array is opened
+_V2_OBJECT: Final = {"|O", "|O8", "|O4"}  # with the size of a pointer where numpy 1 wrote it
 _V2_TIME: Final = r"[<>][Mm]8(\[[0-9]*[A-Za-zμ]+\])?"
 
 _MAX_NESTING: Final = 16  # of structs in structs
 
 
-def parse_v2_dtype(value: object, place: Place) -> np.dtype[Any]:
+def parse_v2_dtype(value: object, place: Place, object_codec: str | None = None) -> np.dtype[Any]:
     """The dtype of a v2 array.
 
     Args:
         value: what the document has under ``dtype``, e.g. ``"<i2"``, ``"|S5"``, ``"<M8[ns]"``, or the fields of a
             structured dtype, ``[["x", "<i2"], ["y", "<f4", [2, 2]]]``.
         place: where that stands.
+        object_codec: the codec that makes objects, if there is one. It says what ``"|O"`` means: StringDType for
+            ``vlen-utf8``, as in zarr-python, else Python objects.
 
     Raises:
-        UnsupportedError: an object or extended-precision dtype.
+        UnsupportedError: an extended-precision dtype, objects in a struct.
         MetadataError: no dtype at all.
 
     Source: Zarr v2 specification, "Data type encoding".
@@ -62,6 +71,10 @@ def parse_v2_dtype(value: object, place: Place) -> np.dtype[Any]:
     >>> parse_v2_dtype(">i2", Place(".zarray", "dtype"))
     dtype('>i2')
     """
+    if isinstance(value, str) and value in _V2_OBJECT:
+        if object_codec is None:
+            raise place.error(f"data type {value!r} without a filter that makes objects, like vlen-utf8 or json2")
+        return STRING if object_codec == "vlen-utf8" else np.dtype(object)
     return _parse_v2(value, place, 0)
 
 
@@ -70,8 +83,8 @@ def _parse_v2(value: object, place: Place, depth: int) -> np.dtype[Any]:
         return _parse_fields(value, place, depth, _parse_v2_field)
     if not isinstance(value, str):
         raise place.error(f"expected a data type such as '<f4', got {excerpt(value)}")
-    if value.startswith("|O"):
-        raise place.unsupported("data type '|O' (objects, strings of any length) is not supported yet")
+    if value in _V2_OBJECT:
+        raise place.unsupported("objects in a struct are not supported")
     if re.fullmatch(_V2_TIME, value):
         return _make_dtype(value, place)
     match = re.fullmatch(_V2_TYPESTR, value)
@@ -143,6 +156,11 @@ def _parse_v3(value: object, place: Place, depth: int) -> np.dtype[Any]:
     if name in ML_DTYPES:
         refuse_keys(configuration, set(), inside)
         return _ml_dtype(name, place)
+    if name in _V3_VARIABLE_LENGTH:
+        refuse_keys(configuration, set(), inside)
+        if depth:
+            raise place.unsupported(f"data type {excerpt(name)} in a struct is not supported")
+        return _V3_VARIABLE_LENGTH[name]
     raise place.unsupported(f"data type {excerpt(name)} is not supported")
 
 

@@ -19,14 +19,18 @@ class Fill(NamedTuple):
     Attributes:
         value: a numpy scalar, as zarr-python's ``Array.fill_value`` gives it; None where v2 says null.
         data: the bytes of one item of a missing chunk, in the array's dtype. Zeros for null, NaT for times, as in
-            zarr-python.
+            zarr-python. Empty for Python objects and strings of any length.
+        item: of these, what is in a missing chunk.
     """
 
     value: Any
     data: bytes
+    item: Any = None
 
 
-def parse_fill(value: object, dtype: np.dtype[Any], place: Place, *, zarr_format: int) -> Fill:
+def parse_fill(
+    value: object, dtype: np.dtype[Any], place: Place, *, zarr_format: int, object_codec: str | None = None
+) -> Fill:
     """The fill value of an array.
 
     Args:
@@ -34,6 +38,7 @@ def parse_fill(value: object, dtype: np.dtype[Any], place: Place, *, zarr_format
         dtype: the array's.
         place: where the value stands.
         zarr_format: 2 or 3. Only v2 knows null, and 0 for every type; only v3 knows the bits of a NaN ("0x7fc00001").
+        object_codec: what makes the objects of a v2 array, if its items are objects.
 
     Raises:
         MetadataError: this is no value of that data type.
@@ -43,12 +48,31 @@ def parse_fill(value: object, dtype: np.dtype[Any], place: Place, *, zarr_format
     >>> parse_fill("0x7fc00001", np.dtype("<f4"), Place("zarr.json", "fill_value"), zarr_format=3).data.hex()
     '0100c07f'
     """
+    if dtype.kind in "TO":
+        return _parse_item(value, dtype, place, zarr_format, object_codec)
     cell = np.zeros((1,), dtype)
     if value is None and zarr_format == 2:
         _set_default(cell)
         return Fill(None, cell.tobytes())
     _set(cell, value, place, zarr_format)
     return Fill(cell[0], cell.tobytes())
+
+
+def _parse_item(value: object, dtype: np.dtype[Any], place: Place, zarr_format: int, object_codec: str | None) -> Fill:
+    """Strings and bytes of any length, as zarr-python has them; of other objects, what stands there."""
+    is_null = value is None and zarr_format == 2
+    if dtype.kind == "T":
+        if is_null:
+            return Fill(None, b"", "")
+        if not isinstance(value, str | int | float):
+            raise place.error(f"expected a string, got {excerpt(value)}")
+        return Fill(str(value), b"", str(value))  # zarr-python 2 wrote 0
+    if object_codec in (None, "vlen-bytes"):
+        if is_null:
+            return Fill(None, b"", b"")
+        raw = b"" if zarr_format == 2 and value == 0 else _decode_base64(value, place)
+        return Fill(raw, b"", raw)
+    return Fill(value, b"", value)
 
 
 def _set_default(cell: Cell) -> None:
@@ -171,14 +195,7 @@ def _parse_bytes(value: object, dtype: np.dtype[Any], place: Place) -> bytes:
         if len(value) != dtype.itemsize or not all(type(item) is int and 0 <= item <= 255 for item in value):
             raise place.error(f"expected a list of {dtype.itemsize} bytes (0 to 255), got {excerpt(value)}")
         return bytes(value)
-    if not isinstance(value, str):
-        raise place.error(f"expected bytes in base64, got {excerpt(value)}")
-    try:
-        from base64 import b64decode  # late: few arrays need it
-
-        raw = b64decode(value.encode("ascii"), validate=True)
-    except ValueError as error:  # binascii.Error, UnicodeEncodeError
-        raise place.error(f"{excerpt(value)} is not base64: {error}") from error
+    raw = _decode_base64(value, place)
     if dtype.kind == "S":
         return raw[: dtype.itemsize]  # as zarr-python does
     if dtype.names is not None and len(raw) != dtype.itemsize:
@@ -186,3 +203,14 @@ def _parse_bytes(value: object, dtype: np.dtype[Any], place: Place) -> bytes:
     if len(raw) > dtype.itemsize:
         raise place.error(f"{len(raw)} bytes for an item of {dtype.itemsize}")
     return raw
+
+
+def _decode_base64(value: object, place: Place) -> bytes:
+    if not isinstance(value, str):
+        raise place.error(f"expected bytes in base64, got {excerpt(value)}")
+    try:
+        from base64 import b64decode  # late: few arrays need it
+
+        return b64decode(value.encode("ascii"), validate=True)
+    except ValueError as error:  # binascii.Error, UnicodeEncodeError
+        raise place.error(f"{excerpt(value)} is not base64: {error}") from error

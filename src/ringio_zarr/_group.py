@@ -110,7 +110,7 @@ class Group(Node):
     def members(self, max_depth: int | None = 0) -> tuple[tuple[str, Array | Group], ...]:
         """Paths below this group, and what is there.
 
-        What cannot be read, like an array of variable-length strings, is left out with a warning, here and in
+        What cannot be read, like an array with an unknown codec, is left out with a warning, here and in
         :meth:`arrays` and :meth:`groups`; ``list(group)`` has its name, ``group[name]`` says why.
 
         Args:

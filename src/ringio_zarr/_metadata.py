@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from ._axes import Axis, parse_axes, parse_chunk_shapes
-from ._codecs import Codec, parse_v2_codecs, parse_v3_codecs
+from ._codecs import Codec, find_object_codec, parse_v2_codecs, parse_v3_codecs
 from ._document import parse_extension, parse_object, parse_shape, refuse_extra_fields, refuse_keys, require
 from ._dtypes import parse_v2_dtype, parse_v3_dtype
 from ._errors import Place, excerpt
@@ -42,7 +42,7 @@ class ArrayMetadata(NamedTuple):
         chunk_shape: elements of a chunk of the outer grid, that is of a shard where there are shards.
         dtype: of the array as zarr-python reports it; big-endian only in v2.
         fill_value: a numpy scalar; None where v2 says null.
-        fill_data: the bytes of one item of a missing chunk, in ``dtype``.
+        fill_data: the bytes of one item of a missing chunk, in ``dtype``; empty where items have no fixed size.
         attributes: the user's.
         dimension_names: one for each dimension, or None; v2 has none.
         order: "C" or "F", the order of elements in a chunk of v2; v3 says "C".
@@ -51,6 +51,7 @@ class ArrayMetadata(NamedTuple):
         document: as it was given.
         axes: how each dimension is cut where the chunks are not all of one shape, ``chunk_shape`` being that of the
             first one; None for a regular grid.
+        fill_item: what is in a missing chunk, where items have no fixed size.
     """
 
     path: str
@@ -67,6 +68,7 @@ class ArrayMetadata(NamedTuple):
     codecs: tuple[Codec, ...]
     document: Mapping[str, Any]
     axes: tuple[Axis, ...] | None = None
+    fill_item: Any = None
 
     @property
     def ndim(self) -> int:
@@ -185,8 +187,10 @@ def _parse_v2_array(document: Mapping[str, Any], attributes: Mapping[str, Any] |
     _check_format(document, 2, top)
     shape = parse_shape(require(document, "shape", top), top.at("shape"))
     chunk_shape = _parse_chunk_shape(require(document, "chunks", top), shape, top.at("chunks"))
-    dtype = parse_v2_dtype(require(document, "dtype", top), top.at("dtype"))
-    fill = parse_fill(require(document, "fill_value", top), dtype, top.at("fill_value"), zarr_format=2)
+    object_codec = find_object_codec(document.get("filters"), document.get("compressor"))
+    dtype = parse_v2_dtype(require(document, "dtype", top), top.at("dtype"), object_codec)
+    fill_value = require(document, "fill_value", top)
+    fill = parse_fill(fill_value, dtype, top.at("fill_value"), zarr_format=2, object_codec=object_codec)
     order = require(document, "order", top)
     if order != "C" and order != "F":
         raise top.at("order").error(f"expected 'C' or 'F', got {excerpt(order)}")
@@ -208,6 +212,7 @@ def _parse_v2_array(document: Mapping[str, Any], attributes: Mapping[str, Any] |
         ),
         codecs=parse_v2_codecs(document.get("filters"), compressor, order, dtype, len(shape), path),
         document=document,
+        fill_item=fill.item,
     )
 
 
@@ -241,6 +246,7 @@ def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
         codecs=codecs,
         document=document,
         axes=axes,
+        fill_item=fill.item,
     )
 
 

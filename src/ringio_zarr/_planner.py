@@ -73,6 +73,15 @@ class PlacedPoints(NamedTuple):
         """The chunks that they touch."""
         return grid.intersect_points(*self)
 
+    def as_boxes(self) -> Boxes:
+        """The same, each as a box of one element."""
+        starts = np.stack(self.coordinates, axis=1)
+        ones = np.ones((1, starts.shape[1]), np.int64)
+        layouts = self.layouts.copy()
+        layouts["target_strides"] = 0
+        stride = int(self.layouts["target_strides"][0, 0])
+        return Boxes(starts, ones, ones, layouts, self.target_offset + stride * np.arange(len(starts)))
+
 
 class ChunkNumbers:
     """The ids of an array's innermost chunks: those of one shard are consecutive, in the order of the shard's index.
@@ -123,6 +132,7 @@ class Planner:
         "_chains",
         "_directory",
         "_fill_data",
+        "_fill_item",
         "_itemsize",
         "_kept_layout",
         "_locator",
@@ -137,12 +147,16 @@ class Planner:
         self._directory = store.location(path)
         self._chains = [pipeline.compiled]
         self._fill_data = metadata.fill_data
+        self._fill_item = metadata.fill_item
         self._locator: Locator = make_locator(
             store, path, metadata, pipeline, self._numbers.outer_shape, cache, self._describe
         )
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout: tuple[object, npt.NDArray[np.void]] | None = None
-        self._singles = ChunkReads(metadata, pipeline, self._numbers.grid, self._locator)
+        # Chunks that Python codecs decode take a plan.
+        self._singles = (
+            None if pipeline.compiled.stages else ChunkReads(metadata, pipeline, self._numbers.grid, self._locator)
+        )
 
     def crops(self, starts: npt.NDArray[np.int64], crop_shape: Sequence[int], target: npt.NDArray[Any]) -> Boxes:
         """Boxes of one shape that follow each other along the first dimension of a target."""
@@ -200,13 +214,15 @@ class Planner:
             reader: does it.
             is_new: the target is a new array in C order, with the shape of the box.
         """
-        if not self._singles.read(box, target, reader, is_new=is_new):
+        if self._singles is None or not self._singles.read(box, target, reader, is_new=is_new):
             self.read(self.boxes([box], [target]), target, reader)
 
     def read_few_crops(
         self, boxes: Sequence[Box], target: npt.NDArray[Any], reader: Reader, *, is_new: bool = False
     ) -> bool:
         """Read some crops that follow each other along the first dimension of a target, if that takes no plan."""
+        if self._singles is None:
+            return False
         if len(boxes) == 1:
             return self._singles.read(boxes[0], target[0], reader, is_new=is_new)
         return self._singles.read_few(boxes, target, reader, target.strides[0])
@@ -225,6 +241,8 @@ class Planner:
         Raises:
             OSError, ringio.RingioError: the first thing that went wrong; it names array, chunk, file and offset.
         """
+        if self._singles is None and isinstance(boxes, PlacedPoints):
+            boxes = boxes.as_boxes()  # what is put down as Python objects does not run over the end of a row
         found = boxes.intersect(self._numbers.grid)
         if len(found.chunk_ids):
             self._read(found, boxes.layouts, targets, reader, progress)
@@ -304,6 +322,7 @@ class Planner:
             layouts=layouts,
             chains=self._chains,
             fill_values=self._fill_data,
+            fill_item=self._fill_item,
             describe=lambda task: self._describe(int(ids[pieces[task]])),
             keep=located.keep,
             objects=located.objects,

@@ -66,7 +66,7 @@ class RectilinearPlanner(Planner):
 
     def parts(self, boxes: Any) -> Iterator[tuple[Planner, Boxes]]:
         """Boxes, or points, as what the planners of the different shapes have to do."""
-        for kinds, part in self._cut(boxes if isinstance(boxes, Boxes) else self._boxes_of_points(boxes)):
+        for kinds, part in self._cut(boxes if isinstance(boxes, Boxes) else boxes.as_boxes()):
             planner = self._part(kinds)
             layouts = part.layouts.copy()
             rows = part.box_layouts if part.box_layouts is not None else np.zeros(len(part.starts), np.uint64)
@@ -75,14 +75,6 @@ class RectilinearPlanner(Planner):
                 strides = planner._numbers.grid.strided(tuple(part.steps[first].tolist()))
                 layouts["source_strides"][layout, : len(strides)] = strides
             yield planner, part._replace(layouts=layouts)
-
-    def _boxes_of_points(self, points: Any) -> Boxes:
-        starts = np.stack(points.coordinates, axis=1)
-        layouts = points.layouts.copy()
-        stride = int(layouts["target_strides"][0, 0])
-        layouts["target_strides"] = 0
-        ones = np.ones((1, starts.shape[1]), np.int64)
-        return Boxes(starts, ones, ones, layouts, points.target_offset + stride * np.arange(len(starts)))
 
     def _cut(self, boxes: Boxes) -> list[tuple[tuple[int, ...], Boxes]]:
         """The parts of boxes in the chunks of each shape, in the coordinates of these chunks pushed together."""

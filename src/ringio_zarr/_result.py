@@ -22,7 +22,7 @@ def new_result(shape: tuple[int, ...], dtype: np.dtype[Any], order: str = "C") -
         dtype: of the elements.
         order: "C" or "F".
     """
-    if prod(shape, start=dtype.itemsize) < _SMALL_NBYTES:
+    if prod(shape, start=dtype.itemsize) < _SMALL_NBYTES or dtype.hasobject:
         return np.empty(shape, dtype, order)  # type: ignore[call-overload,no-any-return]  # it is one of the two
     return empty(shape, dtype) if order == "C" else empty(shape[::-1], dtype).T
 
