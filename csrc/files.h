@@ -51,8 +51,8 @@ void file_cache_destroy(struct file_cache *cache);
 /* file_cache_forget_pins() is for a child after fork(): nobody there uses what its parent had pinned. */
 void file_cache_forget_pins(struct file_cache *cache);
 
-/* file_get() opens 'path', or finds it open, and pins it in '*file'.  'expected' (may be NULL) is the identity that it
-   must have; without it the path is looked up again, so that a replaced file is opened anew.  Returns 0, -errno,
+/* file_get() opens 'path', or finds it open, and pins it in '*file'.  The path is looked up again, so that a replaced
+   file is opened anew.  'expected' (may be NULL) is the identity that it must have.  Returns 0, -errno,
    -RINGIO_NOT_REGULAR, or -RINGIO_CHANGED.  Thread-safe. */
 int file_get(struct file_cache *cache, const char *path, const struct ringio_identity *expected, struct file **file);
 

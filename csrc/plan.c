@@ -20,6 +20,21 @@ static const int64_t *box_row(const int64_t *rows, uint64_t box, uint64_t row_st
     return rows + box * row_stride;
 }
 
+static int64_t target_offset_of(const struct ringio_boxes *boxes, uint64_t box)
+{
+    return boxes->target_offsets ? boxes->target_offsets[box]
+                                 : boxes->target_offset + (int64_t)box * boxes->target_stride;
+}
+
+uint64_t ringio_plan_outside(const int64_t *rows, uint64_t count, uint32_t dim_count, const int64_t *limits)
+{
+    for (uint64_t i = 0; i < count; i++)
+        for (uint32_t dim = 0; dim < dim_count; dim++)
+            if (rows[i * dim_count + dim] < 0 || rows[i * dim_count + dim] > limits[dim])
+                return i;
+    return count;
+}
+
 /* How many chunks a run of 'count' elements, 'step' apart, from 'start' touches. */
 static int64_t chunks_touched(int64_t start, int64_t count, int64_t step, int64_t chunk)
 {
@@ -180,7 +195,7 @@ static int emit_all(const struct ringio_grid *grid, const struct ringio_boxes *b
             split_dimension(grid, dim, starts[dim], counts[dim], steps[dim], layouts[layout].target_strides[dim], next);
             next += wheels[dim].part_count;
         }
-        emit_box(wheels, grid->dim_count, layout, boxes->target_offsets[box], pairs);
+        emit_box(wheels, grid->dim_count, layout, target_offset_of(boxes, box), pairs);
     }
     free(buffer);
     return 0;

@@ -24,9 +24,9 @@ RINGIO_FLOORS = [
     ["_stages"],
     ["_forked", "_trace", "_paths", "_kernels", "_store_errors", "_tasks", "codecs"],
     ["_ranges", "_grid", "_stores"],
-    ["_object_work", "_single"],
+    ["_draft", "_object_work", "_single"],
     ["planning"],
-    ["_costs"],
+    ["_costs", "_plan_records"],
     ["_placing"],
     ["_plan"],
     ["_execute", "_options", "_blocks"],
@@ -81,10 +81,10 @@ RINGIO_ZARR_FLOORS = [
     ["__main__"],
 ]
 C_FLOORS = [
-    ["ringio_api", "trace_api"],
+    ["ringio_api", "planning_api", "trace_api"],
     ["ringio", "sort", "planes", "direct", "clock", "thread"],
     ["trace", "bell", "cffi_prelude", "plan", "plan_points", "scatter", "slab", "files", "codec"],
-    ["codec_private", "task", "job", "paths"],
+    ["codec_private", "task", "job", "paths", "draft"],
     [
         "codec_blosc",
         "codec_blosclz",

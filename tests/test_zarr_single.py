@@ -20,7 +20,6 @@ from zarr.codecs import BytesCodec, Crc32cCodec, TransposeCodec
 import ringio
 import ringio_zarr
 from ringio import planning
-from ringio_zarr._planner import Planner
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr", "ignore::DeprecationWarning")
 
@@ -61,13 +60,13 @@ def arrays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, np
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The chunk ids of the reads that took a plan."""
     taken: list[int] = []
-    read = Planner._read
+    cut = planning.Draft.cut
 
-    def note(self: Planner, found: planning.Intersection, *rest: Any) -> None:
-        taken.extend(found.chunk_ids.tolist())
-        read(self, found, *rest)
+    def note(self: planning.Draft, *boxes: Any, **options: Any) -> None:
+        cut(self, *boxes, **options)
+        taken.extend(self.intersection().chunk_ids.tolist())
 
-    monkeypatch.setattr(Planner, "_read", note)
+    monkeypatch.setattr(planning.Draft, "cut", note)
     return taken
 
 

@@ -1,4 +1,4 @@
-"""The C core, as cffi generates it from ``csrc/ringio_api.h``: see that file for every struct and function."""
+"""The C core, as cffi generates it from ``csrc/ringio_api.h`` and ``planning_api.h``: see there."""
 
 from typing import Any
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -14,8 +13,9 @@ from ._core import ffi
 from ._errors import PlanError, error_from_failure
 from ._failures import TaskFailure
 from ._paths import EncodedPaths, are_urls, encode_paths
+from ._plan_records import PlanRecords, Recorded, Records, chain_records, checked, file_records, path_at
 from ._ranges import Ranges, RangeTuple, as_ranges
-from ._records import CHAIN, CODEC, FILE, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TARGET, TASK
+from ._records import LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TASK
 from ._stages import Origin
 from ._states import PlanObjects
 from ._targets import byte_span, writable_array
@@ -23,12 +23,10 @@ from ._tasks import Task, Tasks
 from .codecs import Chain, CompiledChain
 
 if TYPE_CHECKING:
+    from ._draft import Draft
     from ._placing import Placement
 
-Records: TypeAlias = NDArray[np.void]
-
-_RAW_CHAIN: Final = np.array([(MAX_U64, MAX_U64, 0, 0)], CHAIN)
-_NO_CODECS: Final = np.zeros(0, CODEC)
+_TARGETS: Final = ffi.typeof("struct ringio_target[]")
 
 
 class Plan:
@@ -112,7 +110,7 @@ class Plan:
         paths, path_offsets = encode_paths(ranges.paths)
         self._set(
             paths=paths,
-            files=_files(path_offsets, None),
+            files=file_records(path_offsets, None),
             requests=requests,
             tasks=records,
             projections=np.zeros(len(tasks), PROJECTION),
@@ -172,12 +170,12 @@ class Plan:
         blob, path_offsets = paths if isinstance(paths, EncodedPaths) else encode_paths(paths)
         plan._set(
             paths=blob,
-            files=_files(path_offsets, files),
-            requests=_checked("requests", requests, REQUEST),
-            tasks=_checked("tasks", tasks, TASK),
-            projections=_checked("projections", projections, PROJECTION),
+            files=file_records(path_offsets, files),
+            requests=checked("requests", requests, REQUEST),
+            tasks=checked("tasks", tasks, TASK),
+            projections=checked("projections", projections, PROJECTION),
             counts=counts,
-            layouts=_checked("layouts", layouts, LAYOUT),
+            layouts=checked("layouts", layouts, LAYOUT),
             chains=chains,
             fill_values=fill_values,
         )
@@ -191,12 +189,37 @@ class Plan:
         )
         return plan
 
+    @classmethod
+    def from_draft(cls, draft: Draft, describe: Callable[[int], str] | None = None) -> Plan:
+        """The plan that a :class:`ringio.planning.Draft` is, once it is finished; the last one before the next is cut.
+
+        Args:
+            draft: see there.
+            describe: as in :meth:`from_records`.
+
+        Raises:
+            PlanError: its chunks need Python codecs.
+        """
+        if not draft.is_native:
+            raise PlanError("a draft with Python codecs: they need a plan of records")
+        plan = cls.__new__(cls)
+        plan._records = draft
+        plan._step_names = [draft.step_names]
+        plan._placement = None
+        plan._describe = describe
+        plan._keep = None
+        plan._fill_item = None
+        plan.objects = None
+        plan.python_chains = None
+        plan.target_count = draft.target_count
+        return plan
+
     def _set(self, *, chains: Sequence[CompiledChain], counts: NDArray[np.int64], **records: Any) -> None:
         counts = np.ascontiguousarray(counts, np.int64)
         if counts.ndim != 2 or counts.shape[1] > MAX_DIMS or len(counts) != len(records["projections"]):
             raise PlanError(f"counts have shape {counts.shape}, there are {len(records['projections'])} projections")
-        chain_records, codec_records = _chain_records(chains)
-        self._records = _Records(counts=counts, chains=chain_records, codecs=codec_records, **records)
+        chain_table, codec_table = chain_records(chains)
+        self._records: Recorded = PlanRecords(counts=counts, chains=chain_table, codecs=codec_table, **records)
         self._step_names = [chain.step_names for chain in chains] or [()]
         self.python_chains = tuple(chains) if any(chain.stages for chain in chains) else None
         self._keep: object = None
@@ -231,16 +254,17 @@ class Plan:
 
     def may_have_urls(self) -> bool:
         """Whether some of its files may be named by URLs, which is found out fast."""
-        return b"://" in self._records.paths
+        return self._records.may_have_urls
 
     def paths(self) -> list[str]:
         """The paths or URLs of its files."""
-        return [self._records.path(file) for file in range(len(self._records.files))]
+        blob = self._records.paths
+        return [path_at(blob, int(start)) for start in self._records.files["path_offset"]]
 
     @property
     def task_count(self) -> int:
         """How many chunks are decoded."""
-        return len(self._records.tasks)
+        return self._records.task_count
 
     def bind(self, out: object) -> BoundPlan:
         """The plan with its targets, as the C core takes it.
@@ -259,19 +283,20 @@ class Plan:
         spans = [byte_span(array) for array in arrays]
         records = self._records
         if self._placement is not None:
+            assert isinstance(records, PlanRecords)  # those of a draft have their places
             projections, layouts = self._placement.resolve(arrays, [first for _, _, first in spans])
             records = records._replace(projections=projections, layouts=layouts)
-        targets = np.array([(low, nbytes) for low, nbytes, _ in spans], TARGET)
-        return BoundPlan(self, records.struct(targets), (self, records, targets, arrays), records, arrays)
+        targets = ffi.new(_TARGETS, [(low, nbytes) for low, nbytes, _ in spans])
+        return BoundPlan(self, records.bind(targets), (self, records, targets, arrays), records, arrays)
 
     def error(self, failure: TaskFailure) -> Exception:
         """The exception for a failed task."""
         if failure.error is not None:
             return failure.error
-        records = self._records
-        if failure.task >= len(records.tasks) or failure.request >= len(records.requests):
+        requests, tasks = self._records.requests, self._records.tasks
+        if failure.task >= len(tasks) or failure.request >= len(requests):
             return error_from_failure(failure, path="the plan", offset=0, length=None, step_names=(), chunk=None)
-        chain = int(records.tasks[failure.task]["chain"])
+        chain = int(tasks[failure.task]["chain"])
         path, offset, length, chunk = self.origin(failure.task, failure.request)
         return error_from_failure(
             failure,
@@ -292,7 +317,7 @@ class Plan:
         source, fetched = self._records.tasks[task], self._records.requests[request]
         nbytes = int(source["source_nbytes"])
         return Origin(
-            path=self._records.path(int(fetched["file"])),
+            path=self._path(int(fetched["file"])),
             offset=int(fetched["offset"]) + int(source["source_offset"]),
             length=None if nbytes == MAX_U64 else nbytes,
             chunk=None if self._describe is None else self._describe(int(task)),
@@ -307,6 +332,12 @@ class Plan:
             raw = self._records.fill_values[fill_offset : fill_offset + dtype.itemsize]
             item.reshape(1).view(np.uint8)[:] = np.frombuffer(raw, np.uint8)
         return item
+
+    def _path(self, file: int) -> str:
+        if file == NO_FILE:
+            return "no file"
+        files = self._records.files
+        return f"file {file}" if file >= len(files) else path_at(self._records.paths, int(files[file]["path_offset"]))
 
     def __repr__(self) -> str:
         return f"<ringio.Plan: {len(self._records.requests)} requests, {self.task_count} tasks>"
@@ -327,54 +358,9 @@ class BoundPlan(NamedTuple):
     plan: Plan
     struct: Any
     keep: object
-    records: _Records
+    records: Recorded
     arrays: Sequence[NDArray[Any]]
     is_part: bool = False
-
-
-class _Records(NamedTuple):
-    paths: bytes
-    files: Records
-    requests: Records
-    tasks: Records
-    projections: Records
-    counts: NDArray[np.int64]
-    layouts: Records
-    chains: Records
-    codecs: Records
-    fill_values: bytes
-
-    def struct(self, targets: Records) -> Any:
-        plan = ffi.new("struct ringio_plan *")
-        plan.paths, plan.paths_nbytes = ffi.from_buffer(self.paths), len(self.paths)
-        plan.files, plan.file_count = ffi.from_buffer("struct ringio_file[]", self.files), len(self.files)
-        plan.requests = ffi.from_buffer("struct ringio_request[]", self.requests)
-        plan.request_count = len(self.requests)
-        plan.tasks, plan.task_count = ffi.from_buffer("struct ringio_task[]", self.tasks), len(self.tasks)
-        plan.projections = ffi.from_buffer("struct ringio_projection[]", self.projections)
-        plan.projection_count = len(self.projections)
-        plan.counts, plan.dim_count = ffi.from_buffer("int64_t[]", self.counts), self.counts.shape[1]
-        plan.chains, plan.chain_count = ffi.from_buffer("struct ringio_chain[]", self.chains), len(self.chains)
-        plan.codecs, plan.codec_count = ffi.from_buffer("struct ringio_codec[]", self.codecs), len(self.codecs)
-        plan.layouts, plan.layout_count = ffi.from_buffer("struct ringio_layout[]", self.layouts), len(self.layouts)
-        plan.fill_values = ffi.from_buffer("uint8_t[]", self.fill_values)
-        plan.fill_values_nbytes = len(self.fill_values)
-        plan.targets, plan.target_count = ffi.from_buffer("struct ringio_target[]", targets), len(targets)
-        return plan
-
-    def path(self, file: int) -> str:
-        if file == NO_FILE:
-            return "no file"
-        if file >= len(self.files):
-            return f"file {file}"
-        start = int(self.files["path_offset"][file])
-        return os.fsdecode(self.paths[start : self.paths.index(b"\0", start)])
-
-
-def _checked(name: str, records: Records, dtype: np.dtype[Any]) -> Records:
-    if records.dtype != dtype or records.ndim != 1:
-        raise PlanError(f"{name} have dtype {records.dtype} and {records.ndim} dimensions; ringio.planning has theirs")
-    return np.ascontiguousarray(records)
 
 
 def _holds_objects(dtype: np.dtype[Any]) -> bool:
@@ -387,25 +373,3 @@ def _fill_bytes(fill_value: ArrayLike, item: np.dtype[Any]) -> bytes:
     if value.size != 1:
         raise PlanError(f"fill_value has {value.size} elements, one is due")
     return value.astype(item).tobytes()
-
-
-def _files(path_offsets: NDArray[np.uint64], files: Records | None) -> Records:
-    if files is None:
-        files = np.zeros(len(path_offsets), FILE)
-    elif len(files) != len(path_offsets):
-        raise PlanError(f"{len(files)} files, but {len(path_offsets)} paths")
-    else:
-        files = _checked("files", files, FILE).copy()
-    files["path_offset"] = path_offsets
-    return files
-
-
-def _chain_records(chains: Sequence[CompiledChain]) -> tuple[Records, Records]:
-    if not chains:
-        return _RAW_CHAIN, _NO_CODECS
-    first = 0
-    rows = []
-    for chain in chains:
-        rows.append((chain.decoded_nbytes, chain.encoded_nbytes_max, first, len(chain.records)))
-        first += len(chain.records)
-    return np.array(rows, CHAIN), np.concatenate([chain.records for chain in chains])

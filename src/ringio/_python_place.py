@@ -16,6 +16,7 @@ from ._core import lib
 from ._errors import PlanError
 from ._failures import TaskFailure
 from ._plan import BoundPlan
+from ._plan_records import PlanRecords
 from ._records import MAX_U64
 from .codecs import CompiledChain
 
@@ -134,6 +135,7 @@ class Decoder:
         assert chains is not None
         self._chains: Sequence[CompiledChain] = chains
         self._plan = bound.plan
+        assert isinstance(bound.records, PlanRecords)
         self._records = records = bound.records
         self._arrays = bound.arrays
         layouts = records.layouts

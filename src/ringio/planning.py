@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import ffi, lib
+from ._draft import INDEX_HEAD_NBYTES, Draft
 from ._grid import Grid, Intersection
 from ._kernels import U64, call_kernel, check_status, record_pointer, u64_pointer
 from ._memory import empty
@@ -30,7 +31,9 @@ __all__ = [
     "coalesce",
     "layout",
     "stat",
+    "outside",
     "ChunkRead",
+    "Draft",
     "ObjectState",
     "PlanObjects",
     "MISSING",
@@ -44,6 +47,7 @@ __all__ = [
     "PROJECTION",
     "REQUEST",
     "TASK",
+    "INDEX_HEAD_NBYTES",
     "LOCAL_MAX_GAP_BYTES",
     "LOCAL_MAX_REQUEST_BYTES",
 ]
@@ -206,6 +210,23 @@ def coalesce(
     )
     check_status(request_count)
     return requests[:request_count], tasks, task_pieces
+
+
+def outside(rows: NDArray[np.int64], limits: Sequence[int]) -> int | None:
+    """The first of some rows of numbers in which one is negative, or above its limit; None: none is.
+
+    Args:
+        rows: int64[n, d], C order.
+        limits: int64, of each column.
+
+    >>> outside(np.array([[0, 5], [3, 6]]), (3, 5))
+    1
+    """
+    if rows.dtype != np.int64 or rows.ndim != 2 or rows.shape[1] != len(limits) or not rows.flags.c_contiguous:
+        raise ValueError(f"rows of {rows.dtype}, shape {rows.shape}, for {len(limits)} limits")
+    count = len(rows)
+    first: int = lib.ringio_plan_outside(ffi.from_buffer("int64_t[]", rows), count, len(limits), limits)
+    return first if first < count else None
 
 
 def layout(

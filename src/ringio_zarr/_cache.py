@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class ShardIndex(NamedTuple):
     Attributes:
         identity: of the file that it was read from, as the bytes of a ``ringio.planning.IDENTITY``.
         entries: offset and nbytes of each inner chunk, u64, shape (entry_count, 2).
-        address: of the entries.
+        address: of identity and entries, as ``ringio.planning.Draft.find`` takes it.
     """
 
     identity: bytes
@@ -50,8 +50,20 @@ class ShardIndex(NamedTuple):
 
     @classmethod
     def of(cls, identity: bytes, entries: npt.NDArray[np.uint64]) -> ShardIndex:
-        """The index with these entries, C-contiguous."""
-        return cls(identity, entries, entries.__array_interface__["data"][0])
+        """The index with these entries, which are copied."""
+        head_count = planning.INDEX_HEAD_NBYTES // 8
+        block = np.zeros(head_count + entries.size, np.uint64)
+        head, kept = block[:head_count], block[head_count:].reshape(entries.shape)
+        known = np.frombuffer(identity[: planning.INDEX_HEAD_NBYTES], np.uint8)  # of a file that is all
+        head.view(np.uint8)[: len(known)] = known
+        kept[:] = entries
+        return cls(identity, kept, block.__array_interface__["data"][0])
+
+    @property
+    def entries_address(self) -> int:
+        """Of the entries alone."""
+        address: int = self.address + planning.INDEX_HEAD_NBYTES
+        return address
 
 
 class ShardIndexCache:
@@ -97,6 +109,18 @@ class ShardIndexCache:
             if index is not None:
                 self._indexes.move_to_end(key)
         return index
+
+    def get_all(self, keys: Collection[IndexKey]) -> list[ShardIndex] | None:
+        """The same for some shards; None where one is not here."""
+        indexes = self._indexes
+        with self._lock:
+            try:
+                found = [indexes[key] for key in keys]
+            except KeyError:
+                return None
+            for key in keys:
+                indexes.move_to_end(key)
+        return found
 
     def get_many(self, wanted: Iterable[tuple[IndexKey, bytes]]) -> list[ShardIndex | None]:
         """The indexes of some shards; None where it is not here, or was read from another state of the file.

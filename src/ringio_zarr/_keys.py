@@ -45,6 +45,14 @@ class ChunkKeyEncoding(NamedTuple):
         """
         return self.encode(("%d",) * dim_count)
 
+    def beginning(self, dim_count: int) -> str | None:
+        """What all keys begin with; the coordinates follow, with the separator between them. None: something else does.
+
+        >>> ChunkKeyEncoding("default", "/").beginning(2), ChunkKeyEncoding("v2", ".").beginning(0)
+        ('c/', '0')
+        """
+        return self.pattern(dim_count).partition("%")[0]
+
     def encode_many(self, coordinates: npt.NDArray[np.integer[Any]]) -> list[str]:
         """The keys of many chunks, at about 100 ns each.
 

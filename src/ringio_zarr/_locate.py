@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -68,7 +68,14 @@ Place: TypeAlias = tuple[bytes, bytes | None, int, int]
 
 
 class Locator(Protocol):
-    """Finds the chunks of one array; where that needs reading, ``reader`` does it."""
+    """Finds the chunks of one array; where that needs reading, ``reader`` does it.
+
+    Attributes:
+        missing_fills: a file that does not exist is a missing chunk.
+    """
+
+    @property
+    def missing_fills(self) -> bool: ...
 
     def locate(self, ids: U64, reader: Reader) -> Located:
         """Where the chunks with these ids lie; ids ascend."""
@@ -78,15 +85,43 @@ class Locator(Protocol):
         """Where a chunk that ``read`` has found lies, as far as that is known; else None, and ``locate`` is due."""
         ...
 
+    def find_all(self, draft: planning.Draft) -> bool:
+        """Give all chunks of a draft their places, as far as that is known; else False, and ``locate`` is due."""
+        ...
+
     def forget(self, chunk_id: int) -> None:
         """What ``find`` said of a chunk was wrong, or may have been."""
         ...
+
+    def forget_all(self, draft: planning.Draft) -> bool:
+        """The same of ``find_all``; returns whether looking up may help."""
+        ...
+
+
+class EachTime:
+    """What a locator that knows nothing beforehand of a draft has of ``Locator``."""
+
+    __slots__ = ()
+
+    missing_fills: Final = False
+
+    def find_all(self, draft: planning.Draft) -> bool:
+        """Everything has to be looked up."""
+        del draft
+        return False
+
+    def forget_all(self, draft: planning.Draft) -> bool:
+        """Nothing is kept."""
+        del draft
+        return False
 
 
 class FilePerChunk:
     """Finds chunks that are files of their own. Nothing is looked up: the read finds out what is there."""
 
     __slots__ = ("_files",)
+
+    missing_fills: Final = True
 
     def __init__(self, files: ChunkFiles) -> None:
         self._files = files
@@ -112,8 +147,17 @@ class FilePerChunk:
         del chunk_id
         return self._files.encoded_path(read.outer), None, 0, planning.TO_END
 
+    def find_all(self, draft: planning.Draft) -> bool:
+        """Give all chunks of a draft their places, if that is simple."""
+        return self._files.name(draft)
+
     def forget(self, chunk_id: int) -> None:
         """Nothing is kept."""
+
+    def forget_all(self, draft: planning.Draft) -> bool:
+        """Nothing is kept."""
+        del draft
+        return False
 
 
 class ShardLocator:
@@ -126,7 +170,9 @@ class ShardLocator:
         describe: names an innermost chunk by its id, for messages.
     """
 
-    __slots__ = ("_describe", "_ids_per_shard", "_known", "_levels", "_path")
+    __slots__ = ("_describe", "_known", "_levels", "_ids_per_shard", "_path")
+
+    missing_fills: Final = False
 
     def __init__(
         self, files: ChunkFiles, pipeline: Pipeline, cache: ShardIndexCache, describe: Callable[[int], str]
@@ -148,9 +194,10 @@ class ShardLocator:
         Raises:
             FileChangedError, FileNotFoundError: a shard was replaced or removed meanwhile.
         """
-        numbers, firsts = planning.segments(ids, self._levels[0].ids_per_shard)
+        numbers, firsts = planning.segments(ids, self._ids_per_shard)
         paths = [self._path(number) for number in numbers.tolist()]
         lookup = Lookup(ids, paths, planning.stat(paths), reader)
+        self._remember(numbers.tolist(), lookup)
         shards = self._outermost(lookup, firsts)
         offsets, nbytes = self._levels[0].locate(lookup, shards)
         for level in self._levels[1:]:
@@ -179,6 +226,21 @@ class ShardLocator:
         """The shard of this chunk is another one now, or may be."""
         self._known.pop(chunk_id // self._ids_per_shard, None)
 
+    def find_all(self, draft: planning.Draft) -> bool:
+        """Give all chunks of a draft their places; False unless all indexes that it takes are in the cache."""
+        known = self._known
+        try:
+            shards = [known[number] for number in draft.shards()]
+        except KeyError:
+            return False
+        return self._levels[0].find_all(draft, shards)
+
+    def forget_all(self, draft: planning.Draft) -> bool:
+        """The shards of a draft are others now, or may be."""
+        for number in draft.shards():
+            self._known.pop(number, None)
+        return True
+
     def _look_up(self, number: int) -> KnownShard | None:
         """What there is to know of a shard before its index is."""
         if len(self._levels) > 1:
@@ -187,9 +249,22 @@ class ShardLocator:
         identity = planning.stat([path])[0]
         if identity["status"]:
             return None  # locate() will say why, or that all its chunks are missing
+        return self._keep(number, self._levels[0].known(path, int(identity["nbytes"])))
+
+    def _remember(self, numbers: Sequence[int], lookup: Lookup) -> None:
+        if len(self._levels) > 1:
+            return
+        identities = lookup.identities
+        for number, path, status, nbytes in zip(
+            numbers, lookup.paths, identities["status"].tolist(), identities["nbytes"].tolist(), strict=True
+        ):
+            if status in (0, -errno.ENOENT):
+                self._keep(number, self._levels[0].known(path, None if status else nbytes))
+
+    def _keep(self, number: int, shard: KnownShard) -> KnownShard:
         if len(self._known) >= _KEPT_PATHS:
             self._known.clear()
-        shard = self._known[number] = self._levels[0].known(path, int(identity["nbytes"]))
+        self._known[number] = shard
         return shard
 
     def _outermost(self, lookup: Lookup, firsts: U64) -> Shards:

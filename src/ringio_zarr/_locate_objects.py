@@ -12,14 +12,14 @@ from ringio import FileChangedError, Reader, planning
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline
-from ._locate import Located, Place
+from ._locate import EachTime, Located, Place
 from ._locate_parts import descend, index_readers
 from ._remote import RemoteStore
 from ._sharding import U64, Lookup, Shards
 from ._store import ChunkFiles
 
 
-class ObjectPerChunk:
+class ObjectPerChunk(EachTime):
     """Finds chunks that are objects of their own. Nothing is looked up: the read finds out what is there.
 
     Args:
@@ -59,7 +59,7 @@ class ObjectPerChunk:
         """Nothing is kept."""
 
 
-class ObjectShardLocator:
+class ObjectShardLocator(EachTime):
     """Finds chunks in shards that are objects.
 
     The state of a shard, which is its size and what tells it from other states, is asked for together with its last

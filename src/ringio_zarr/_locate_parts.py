@@ -12,7 +12,7 @@ from ringio import Reader, planning
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline
-from ._locate import Located, Place, shards_inside
+from ._locate import EachTime, Located, Place, shards_inside
 from ._parts import Parts, PartStore
 from ._sharding import U64, IndexReader, Lookup, Shards
 from ._store import ChunkFiles
@@ -20,7 +20,7 @@ from ._store import ChunkFiles
 Describe = Callable[[int], str]
 
 
-class PartPerChunk:
+class PartPerChunk(EachTime):
     """Finds chunks that have keys of their own.
 
     Args:
@@ -72,7 +72,7 @@ class PartPerChunk:
         self._store.forget()
 
 
-class PartShardLocator:
+class PartShardLocator(EachTime):
     """Finds chunks in shards that have keys of their own.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -29,6 +30,9 @@ Progress: TypeAlias = bool | Callable[[int, int], object] | None
 # there is no state of the array that could be read.
 _ATTEMPTS: Final = 2
 
+_IDLE_MAX: Final = 4  # more threads than that seldom read batches of one array at a time
+_IDLE_NBYTES_MAX: Final = 8 << 20
+
 
 class Boxes(NamedTuple):
     """Boxes of an array and their places in targets: the arguments of ``planning.Grid.intersect``.
@@ -40,7 +44,8 @@ class Boxes(NamedTuple):
         counts: elements along each dimension, int64[n, ndim], or int64[1, ndim] where all have the same.
         steps: between elements, int64[n, ndim] or int64[1, ndim].
         layouts: LAYOUT[k].
-        target_offsets: bytes from the lowest address of its target to where each box's first element goes, int64[n].
+        target_offsets: bytes from the lowest address of its target to where each box's first element goes, int64[n]; or
+            two integers, that of the first box, and from each to the next.
         box_layouts: the layout of each box, u64[n]; None: all have the first.
     """
 
@@ -48,12 +53,19 @@ class Boxes(NamedTuple):
     counts: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
     layouts: npt.NDArray[np.void]
-    target_offsets: npt.NDArray[np.int64]
+    target_offsets: npt.NDArray[np.int64] | tuple[int, int]
     box_layouts: npt.NDArray[np.uint64] | None = None
 
-    def intersect(self, grid: planning.Grid) -> planning.Intersection:
-        """The chunks that they touch."""
-        return grid.intersect(*self)
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """``target_offsets`` as an array."""
+        if isinstance(self.target_offsets, tuple):
+            first, stride = self.target_offsets
+            return first + stride * np.arange(len(self.starts))
+        return self.target_offsets
+
+    def cut(self, draft: planning.Draft, ids_per_file: int) -> None:
+        """Begin a draft of them."""
+        draft.cut(*self, ids_per_shard=ids_per_file)
 
 
 class PlacedPoints(NamedTuple):
@@ -69,9 +81,9 @@ class PlacedPoints(NamedTuple):
     layouts: npt.NDArray[np.void]
     target_offset: int
 
-    def intersect(self, grid: planning.Grid) -> planning.Intersection:
-        """The chunks that they touch."""
-        return grid.intersect_points(*self)
+    def cut(self, draft: planning.Draft, ids_per_file: int) -> None:
+        """Begin a draft of them."""
+        draft.cut_points(*self, ids_per_shard=ids_per_file)
 
     def as_boxes(self) -> Boxes:
         """The same, each as a box of one element."""
@@ -133,6 +145,7 @@ class Planner:
         "_directory",
         "_fill_data",
         "_fill_item",
+        "_idle",
         "_itemsize",
         "_kept_layout",
         "_locator",
@@ -153,6 +166,7 @@ class Planner:
         )
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout: tuple[object, npt.NDArray[np.void]] | None = None
+        self._idle: deque[planning.Draft] = deque(maxlen=_IDLE_MAX)  # needs no lock
         # Chunks that Python codecs decode take a plan.
         self._singles = (
             None if pipeline.compiled.stages else ChunkReads(metadata, pipeline, self._numbers.grid, self._locator)
@@ -160,13 +174,13 @@ class Planner:
 
     def crops(self, starts: npt.NDArray[np.int64], crop_shape: Sequence[int], target: npt.NDArray[Any]) -> Boxes:
         """Boxes of one shape that follow each other along the first dimension of a target."""
-        first = first_offset(target)
+        ones = (1,) * len(crop_shape)
         return Boxes(
             starts=starts,
-            counts=np.array([crop_shape], np.int64).reshape(1, -1),
-            steps=np.ones((1, len(crop_shape)), np.int64),
-            layouts=self.layout_of(target.strides[1:], (1,) * len(crop_shape)),
-            target_offsets=first + target.strides[0] * np.arange(len(starts)),
+            counts=np.array([crop_shape], np.int64),
+            steps=np.array([ones], np.int64),
+            layouts=self.layout_of(target.strides[1:], ones),
+            target_offsets=(first_offset(target), target.strides[0]),
         )
 
     def boxes(self, boxes: Sequence[Box], targets: Sequence[npt.NDArray[Any]]) -> Boxes:
@@ -243,9 +257,41 @@ class Planner:
         """
         if self._singles is None and isinstance(boxes, PlacedPoints):
             boxes = boxes.as_boxes()  # what is put down as Python objects does not run over the end of a row
-        found = boxes.intersect(self._numbers.grid)
-        if len(found.chunk_ids):
-            self._read(found, boxes.layouts, targets, reader, progress)
+        draft = self._draft(boxes)
+        if draft.chunk_count == 0:
+            pass
+        elif self.chain.stages or not self._locator.find_all(draft):
+            self._read(draft.intersection(), boxes.layouts, targets, reader, progress)
+        elif not self._read_found(draft, targets, reader, progress):
+            self._read(draft.intersection(), boxes.layouts, targets, reader, progress)
+            return  # and let go of the draft: nobody knows what has gone wrong with it
+        self._keep(draft)
+
+    def _draft(self, boxes: Boxes | PlacedPoints) -> planning.Draft:
+        """A draft of these boxes."""
+        try:
+            draft = self._idle.pop()
+        except IndexError:
+            draft = planning.Draft(self._numbers.grid, self.chain, self._fill_data)
+        boxes.cut(draft, self.ids_per_file)
+        return draft
+
+    def _keep(self, draft: planning.Draft) -> None:
+        if draft.memory_nbytes <= _IDLE_NBYTES_MAX:
+            self._idle.append(draft)
+
+    def _read_found(self, draft: planning.Draft, targets: Any, reader: Reader, progress: Progress) -> bool:
+        """Read what is where it was when it was last looked for; False where that has to be looked up."""
+        draft.finish(reader.max_gap_bytes, reader.max_request_bytes, missing_fills=self._locator.missing_fills)
+        plan = Plan.from_draft(draft, describe=lambda task: self._describe(draft.chunk_of(task)))
+        try:
+            reader.execute(plan, targets, progress=progress)
+        except (RingioError, OSError):
+            # Nobody has looked at the shards: they may be others now, and what was read out of them anything.
+            if not self._locator.forget_all(draft):
+                raise
+            return False
+        return True
 
     def parts(self, boxes: Boxes) -> Iterable[tuple[Planner, Boxes]]:
         """What batches it takes to read boxes, and who plans them."""
@@ -253,7 +299,10 @@ class Planner:
 
     def chunk_ids(self, boxes: Boxes) -> npt.NDArray[np.uint64]:
         """The ids of the innermost chunks that boxes touch, ascending."""
-        return boxes.intersect(self._numbers.grid).chunk_ids
+        draft = self._draft(boxes)
+        ids = draft.intersection().chunk_ids
+        self._keep(draft)
+        return ids
 
     @property
     def chain(self) -> CompiledChain:

@@ -82,7 +82,7 @@ class RectilinearPlanner(Planner):
         starts = boxes.starts
         counts, steps = (np.broadcast_to(table, starts.shape) for table in (boxes.counts, boxes.steps))
         box_layouts = np.zeros(count, np.uint64) if boxes.box_layouts is None else boxes.box_layouts
-        offsets = boxes.target_offsets.astype(np.int64)
+        offsets = boxes.offsets().copy()
         kinds = np.zeros((count, dim_count), np.int64)
         for dimension, axis in enumerate(self._axes):
             cuts = axis.cut(starts[:, dimension], counts[:, dimension], steps[:, dimension])
@@ -151,6 +151,10 @@ class PartKeys:
     def pattern(self, dim_count: int) -> str:
         """The key of every chunk, for those who have its coordinates in the array."""
         return self._keys.pattern(dim_count)
+
+    def beginning(self, dim_count: int) -> None:
+        """What follows are not the coordinates."""
+        del dim_count
 
     def encode_many(self, coordinates: npt.NDArray[np.integer[Any]]) -> list[str]:
         """The keys of many chunks, int64[n, ndim]."""

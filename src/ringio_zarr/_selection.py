@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from ringio import planning
+
 _new_tuple: Final = tuple.__new__
 _ELSEWHERE: Final = "lists and masks are for a[...], oindex and vindex; newaxis is not supported"
 
@@ -295,13 +297,11 @@ def normalise_crops(
         raise ValueError(f"starts of crops have shape {given.shape}, expected (n, {dim_count})")
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"starts of crops are {given.dtype}, expected integers")
-    # As unsigned numbers, negative ones are beyond every limit: one comparison instead of two.
-    unsigned = np.array(given, dtype=np.uint64, order="C")
+    checked = np.array(given, np.int64, order="C")  # numbers beyond int64 become negative
     limits = [length - crop for length, crop in zip(array_shape, crop_shape, strict=True)]
-    fits = not limits or min(limits) >= 0
-    if len(unsigned) and not (fits and (unsigned <= np.array(limits, dtype=np.uint64)).all()):
+    if len(checked) and limits and (min(limits) < 0 or planning.outside(checked, limits) is not None):
         raise _crop_error(given, limits, crop_shape, array_shape, path)
-    return unsigned.view(np.int64)
+    return checked
 
 
 def _crop_error(

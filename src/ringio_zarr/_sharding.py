@@ -16,8 +16,9 @@ from ._chain import Level
 
 U64 = npt.NDArray[np.uint64]
 
-# Of a shard that is a file: path, key of its index in the cache, first byte and end of what its chunks may take.
-KnownShard: TypeAlias = tuple[bytes, IndexKey, int, int]
+# Of a shard that is a file: path, key of its index in the cache (None: there is no such file), first byte and end of
+# what its chunks may take.
+KnownShard: TypeAlias = tuple[bytes, IndexKey | None, int, int]
 
 _MISSING: Final = planning.MISSING
 _NO_ADDRESS: Final = 0  # of an index: the shard is missing, and all its chunks with it
@@ -143,7 +144,7 @@ class IndexReader:
             shards.firsts,
             ids_per_segment=self.ids_per_shard,
             ids_per_entry=self._ids_per_entry,
-            indexes=np.array([index.address if index else _NO_ADDRESS for index in indexes], np.uint64),
+            indexes=np.array([index.entries_address if index else _NO_ADDRESS for index in indexes], np.uint64),
             bases=shards.bases,
             sizes=shards.sizes,
             index_starts=index_starts,
@@ -155,8 +156,10 @@ class IndexReader:
             lookup.errors.append(self._entry_error(lookup, shards, indexes, np.flatnonzero(wrong)))
         return offsets, nbytes
 
-    def known(self, path: str, nbytes: int) -> KnownShard:
-        """What ``find`` needs of a shard that is a file of so many bytes."""
+    def known(self, path: str, nbytes: int | None) -> KnownShard:
+        """What ``find`` needs of a shard that is a file of so many bytes, or (None) is not there."""
+        if nbytes is None:
+            return os.fsencode(path), None, 0, 0
         index_nbytes = self._level.index_nbytes
         first, end = (0, nbytes - index_nbytes) if self._level.index_location == "end" else (index_nbytes, nbytes)
         return os.fsencode(path), IndexKey(path, 0, nbytes, self._layout), first, end
@@ -171,7 +174,7 @@ class IndexReader:
             done.
         """
         path, key, first, end = shard
-        index = self._cache.get(key)
+        index = None if key is None else self._cache.get(key)
         if index is None:
             return None
         item = index.entries.item
@@ -180,6 +183,23 @@ class IndexReader:
         if (nbytes and first <= offset <= end - nbytes) or offset == nbytes == _MISSING:
             return path, index.identity, offset, nbytes
         return None
+
+    def find_all(self, draft: planning.Draft, shards: Sequence[KnownShard]) -> bool:
+        """Give all chunks of a draft their places; False where ``find`` would say None to one of them.
+
+        Args:
+            draft: boxes that were cut.
+            shards: those that they touch.
+        """
+        indexes = self._cache.get_all([key for _, key, _, _ in shards if key is not None])
+        if indexes is None:
+            return False
+        addresses = [index.address for index in indexes]
+        if len(addresses) < len(shards):
+            there = iter(addresses)
+            addresses = [_NO_ADDRESS if key is None else next(there) for _, key, _, _ in shards]
+        at_start = self._level.index_location == "start"
+        return draft.find([shard[0] for shard in shards], addresses, self._level.index_nbytes, index_is_first=at_start)
 
     def _indexes(self, lookup: Lookup, shards: Shards) -> list[ShardIndex | None]:
         """The index of each shard; None where the shard is missing, or its index cannot be read."""

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ringio import Reader
+from ringio import Reader, planning
 
 from ._grid import c_strides
 from ._keys import ChunkKeyEncoding
@@ -127,13 +127,17 @@ class ChunkFiles:
         grid_shape: outer chunks along each dimension. They are numbered in C order.
     """
 
-    __slots__ = ("_chunk_keys", "_pattern", "_prefix", "_strides")
+    __slots__ = ("_chunk_keys", "_names", "_pattern", "_prefix", "_strides")
 
     def __init__(self, directory: str, chunk_keys: ChunkKeyEncoding, grid_shape: Sequence[int]) -> None:
         self._prefix = f"{directory.rstrip('/')}/" if directory else ""
         self._chunk_keys = chunk_keys
         self._strides = c_strides(grid_shape)
         self._pattern = os.fsencode(self._prefix.replace("%", "%%") + chunk_keys.pattern(len(self._strides)))
+        beginning = chunk_keys.beginning(len(self._strides))
+        self._names = (
+            None if beginning is None else (os.fsencode(self._prefix + beginning), chunk_keys.separator.encode())
+        )
 
     def coordinates(self, number: int) -> tuple[int, ...]:
         """Where in the grid a chunk is."""
@@ -150,6 +154,13 @@ class ChunkFiles:
     def encoded_path(self, coordinates: tuple[int, ...]) -> bytes:
         """The path of the chunk with these coordinates, as the system takes it."""
         return self._pattern % coordinates
+
+    def name(self, draft: planning.Draft) -> bool:
+        """Let each chunk of a draft be a file, if their names are so simple that a draft can make them."""
+        if self._names is None:
+            return False
+        draft.name_files(*self._names, self._strides)
+        return True
 
     def paths(self, numbers: npt.NDArray[np.uint64]) -> list[str]:
         """The paths of some chunks."""
