@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import zipfile
@@ -11,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import fsspec
+import numcodecs
 import numpy as np
 import obstore.store
 import pytest
@@ -237,6 +239,21 @@ class TestMemory:
         data["zarr.json"] = b"{"
         with pytest.raises(ringio_zarr.MetadataError, match=r"<dict>/zarr.json: not valid JSON"):
             ringio_zarr.open(data)
+
+    def test_every_way_to_decode(self) -> None:
+        """Python codecs, and a reader that has obstore read its files, take what is in memory from there, too."""
+        store = MemoryStore()
+        zarr.create_array(
+            store, name="bz2", shape=(30,), chunks=(7,), dtype="i4", compressors=numcodecs.BZ2(), zarr_format=2
+        )[:20] = np.arange(20)
+        data = {key: value.to_bytes() for key, value in store._store_dict.items()}
+        for backend in ("auto", "object_store"):
+            with ringio.Reader(backend) as reader:
+                with contextlib.suppress(ringio_zarr.UnsupportedError):  # where there are no Python codecs
+                    array = ringio_zarr.open_array(data, path="bz2", reader=reader)
+                    np.testing.assert_array_equal(array[...], np.r_[:20, [0] * 10])
+                group = ringio_zarr.open_group(items(3), reader=reader)
+                np.testing.assert_array_equal(group["plain"][:5, 0], np.arange(5) * 40)
 
     def test_a_mapping_that_fails(self) -> None:
         class Failing(Mapping[str, bytes]):

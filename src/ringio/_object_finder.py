@@ -100,9 +100,12 @@ class ObjectFinder:
         if objects is None:
             if self._store is None and not plan.may_have_urls() and not self._objects.reads_files:
                 return None
-            return self.among(plan.paths())
-        finder = self if self._store is not None else ObjectFinder(self._objects, objects.store)
-        files = finder.among(plan.paths())
-        if files is not None:
-            files.expect(objects.states)
+            files = self.among(plan.paths())
+        else:
+            finder = self if self._store is not None else ObjectFinder(self._objects, objects.store)
+            files = finder.among(plan.paths())
+            if files is not None:
+                files.expect(objects.states)
+        if files is not None and self._objects.reads_files:
+            files.mask &= plan.files["data"] == 0  # what is in memory is in no store
         return files

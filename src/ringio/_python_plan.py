@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _batch
-from ._core import lib
+from ._core import ffi, lib
 from ._failures import TaskFailure
 from ._memory import empty
 from ._object_place import tasks_of
@@ -103,7 +103,10 @@ class _LocalRequests:
         requests = plan.requests
         are_read = requests["file"][chosen] != NO_FILE
         self._missing = chosen[~are_read].tolist()
-        self._numbers = chosen[are_read]
+        numbers = chosen[are_read]
+        in_memory = plan.files["data"][requests["file"][numbers]] != 0
+        self._in_memory = numbers[in_memory].tolist()
+        self._numbers = numbers[~in_memory]
         self._thread_count = thread_count
         self._threads = ThreadPoolExecutor(thread_count) if thread_count > 1 else None
         self._decoding: deque[_Decoding] = deque()
@@ -111,6 +114,8 @@ class _LocalRequests:
     def steps(self, batch_nbytes: int, watcher: Watcher | None) -> Steps[list[TaskFailure]]:
         """Read and decode them all; gives what failed, in any order."""
         failures = [self._decoder.fill(i, task) for i in self._missing for task in tasks_of(self._plan.requests[i])]
+        if self._in_memory:
+            failures += yield from self._decode(deque((number, self._bytes_of(number)) for number in self._in_memory))
         batch: _batch.Batch = yield Work(self._resolve, lambda: False)
         first = 0
         for end in _cuts(batch.nbytes, batch_nbytes):
@@ -135,6 +140,16 @@ class _LocalRequests:
         for decoding in self._decoding:
             failures += yield decoding.future
         return [failure for failure in failures if failure is not None]
+
+    def _bytes_of(self, number: int) -> memoryview:
+        """What a request of a file in memory asks for, as far as it is there."""
+        request = self._plan.requests[number]
+        file = self._plan.files[request["file"]]
+        start, nbytes, size = int(request["offset"]), int(request["nbytes"]), int(file["nbytes"])
+        if not size:
+            return memoryview(b"")
+        data = memoryview(ffi.buffer(ffi.cast("uint8_t *", int(file["data"])), size)).toreadonly()
+        return data[start:] if nbytes == MAX_U64 else data[start : start + nbytes]
 
     def _decode(self, jobs: deque[_Job]) -> Steps[list[TaskFailure]]:
         """Begin to decode a batch, and wait for the one before it; gives what failed there."""

@@ -42,8 +42,11 @@ def find_place(location: Any) -> Place:
     (LocalStore('/data/a b.zarr'), RemoteStore('s3://bucket/a.zarr'))
     """
     if isinstance(location, str):
-        if "://" in location and (match := re.match(_URL, location)):
-            return _of_url(location, match[1].lower())
+        if "://" in location:
+            if "::" in location.partition("://")[0]:
+                raise ValueError(f"{excerpt(location)}: chained URLs are of fsspec: open(fsspec.get_mapper(url))")
+            if match := re.match(_URL, location):
+                return _of_url(location, match[1].lower())
         return _of_path(location)
     if isinstance(location, Store):
         return Place(location)
@@ -85,8 +88,6 @@ def _zip_file(path: str) -> tuple[str, str] | None:
 
 
 def _of_url(url: str, scheme: str) -> Place:
-    if "::" in url:
-        raise ValueError(f"{excerpt(url)}: chained URLs are of fsspec: open(fsspec.get_mapper({excerpt(url)}))")
     if scheme != "file":
         if scheme not in _SCHEMES:
             raise ValueError(
