@@ -204,7 +204,7 @@ static int can_stop_early(const struct blosc_chunk *chunk, size_t count)
 static size_t stream_prefix_nbytes(const struct blosc_chunk *chunk, size_t count, size_t stream_nbytes, size_t end)
 {
     size_t prefix_nbytes = ((end + count - 1) / count + 63) & ~(size_t)63; /* whole vectors for the shuffle */
-    return can_stop_early(chunk, count) && prefix_nbytes < stream_nbytes ? prefix_nbytes : stream_nbytes;
+    return can_stop_early(chunk, count) && prefix_nbytes < stream_nbytes / 2 ? prefix_nbytes : stream_nbytes;
 }
 
 /* A block, and how it is read. */
