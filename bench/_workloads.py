@@ -39,6 +39,18 @@ POINTS = (
     "zarr-python, fused pipeline, `vindex`",
     "zarr-python, `vindex`",
 )
+VINDEX = (
+    *LIMITS,
+    "ringio, `vindex`",
+    "TensorStore, `vindex`",
+    "zarr-python, fused pipeline, `vindex`",
+)
+OINDEX = (
+    *LIMITS,
+    "ringio, `oindex`",
+    "TensorStore, `oindex`",
+    "zarr-python, fused pipeline, `oindex`",
+)
 ONE_BY_ONE = (*LIMITS, "ringio, `out=`", "ringio, `array[...]`", "TensorStore, one by one", *SINGLE)
 # TensorStore's `out` mode takes part here too: one box has nothing to put into a batch.
 WHOLE = (
@@ -116,6 +128,7 @@ CUBES = ArraySpec("satellite", "lz4", (256, 512, 512, 1), (32, 32, 32, 1), (256,
 CHUNK_FILES = satellite("lz4", steps=16, sharded=False)
 V2 = satellite("zlib", steps=16, sharded=False, zarr_format=2)
 CROP, ONE, CHUNK = (4, 128, 128, 10), (1, 1, 1, 1), (1, 64, 64, 10)
+TABLE = ArraySpec("formula", "lz4", (65536, 8, 64), (32, 8, 64), (4096, 8, 64))
 LZ4, ZSTD, RAW = (satellite(codec) for codec in ("lz4", "zstd", "raw"))
 
 ZARR_WORKLOADS = (
@@ -128,6 +141,10 @@ ZARR_WORKLOADS = (
     ZarrWorkload("crops-files", "Crops, blosc-lz4, a file per 80 KiB chunk", CHUNK_FILES, CROP),
     ZarrWorkload("crops-v2", "Crops, Zarr v2, zlib, a file per 80 KiB chunk", V2, CROP, 64),
     ZarrWorkload("points-batch", "2,000 points in one batch", LZ4, ONE, 2000, 2000, unit="points", contenders=POINTS),
+    ZarrWorkload("vindex", "20,000 points, `vindex`", LZ4, ONE, 20_000, 20_000, unit="points", contenders=VINDEX),
+    ZarrWorkload(
+        "oindex", "10,000 rows of a table, `oindex`", TABLE, (1, 8, 64), 10_000, 10_000, unit="rows", contenders=OINDEX
+    ),
     ZarrWorkload("points-single", "Points, one at a time", LZ4, ONE, 500, 1, unit="points", contenders=ONE_BY_ONE),
     ZarrWorkload(
         "chunks-single", "Chunks, one at a time", LZ4, CHUNK, 500, 1, True, unit="chunks", contenders=ONE_BY_ONE

@@ -57,6 +57,10 @@ def ringio(task: CropTask, way: str) -> ReadCrops:
 
     reader = {"direct": lambda: Reader(direct=True), "auto": lambda: Reader(direct="auto")}.get(way, lambda: None)()
     array = ringio_zarr.open_array(task.path, reader=reader)
+    if way == "points":
+        return lambda starts: array.vindex[tuple(starts.T)].reshape(len(starts), *task.crop_shape)
+    if way == "rows":
+        return lambda starts: array.oindex[starts[:, 0]].reshape(len(starts), *task.crop_shape)
     if way == "getitem":
         return lambda starts: [array[selection(start, task.crop_shape)] for start in starts]
     if way == "out":
@@ -109,6 +113,10 @@ def tensorstore(task: CropTask, way: str) -> ReadCrops:
         values: npt.NDArray[Any] = array.vindex[tuple(starts.T)].read().result()
         return values.reshape(len(starts), *task.crop_shape)
 
+    def rows(starts: Starts) -> Crops:
+        values: npt.NDArray[Any] = array.oindex[starts[:, 0]].read().result()
+        return values.reshape(len(starts), *task.crop_shape)
+
     output = new_output(task)
     targets = ts.array(output)
 
@@ -125,7 +133,7 @@ def tensorstore(task: CropTask, way: str) -> ReadCrops:
             future.result()
         return output[: len(starts)]
 
-    ways = {"one by one": one_by_one, "futures": futures, "Batch": batch, "points": points}
+    ways = {"one by one": one_by_one, "futures": futures, "Batch": batch, "points": points, "rows": rows}
     return (ways | {"out": out, "out, Batch": out_batch})[way]
 
 
@@ -159,6 +167,8 @@ def zarr_python(task: CropTask, way: str, pipeline: str | None = None) -> ReadCr
     array: Any = zarr.open_array(task.path, mode="r")
     if way == "points":
         return lambda starts: array.vindex[tuple(starts.T)].reshape(len(starts), *task.crop_shape)
+    if way == "rows":
+        return lambda starts: array.oindex[starts[:, 0]].reshape(len(starts), *task.crop_shape)
     return spread(lambda start: array[selection(start, task.crop_shape)], way)
 
 
@@ -182,12 +192,15 @@ CONTENDERS: dict[str, tuple[Callable[[CropTask, str], ReadCrops], str]] = {
     "ringio, `direct=True`": (ringio, "direct"),
     'ringio, `direct="auto"`': (ringio, "auto"),
     "ringio, `array[...]`": (ringio, "getitem"),
+    "ringio, `vindex`": (ringio, "points"),
+    "ringio, `oindex`": (ringio, "rows"),
     "TensorStore, one by one": (tensorstore, "one by one"),
     "TensorStore, all futures at once": (tensorstore, "futures"),
     "TensorStore, `ts.Batch`": (tensorstore, "Batch"),
     "TensorStore, all futures into `ts.array(out)`": (tensorstore, "out"),
     "TensorStore, `ts.Batch` into `ts.array(out)`": (tensorstore, "out, Batch"),
     "TensorStore, `vindex`": (tensorstore, "points"),
+    "TensorStore, `oindex`": (tensorstore, "rows"),
     "zarrista, one by one": (zarrista, "one by one"),
     "zarrista, in threads": (zarrista, "threads"),
     "zarrs-python, one by one": (zarrs_python, "one by one"),
@@ -195,6 +208,7 @@ CONTENDERS: dict[str, tuple[Callable[[CropTask, str], ReadCrops], str]] = {
     "zarr-python, fused pipeline, one by one": (zarr_fused, "one by one"),
     "zarr-python, fused pipeline, in threads": (zarr_fused, "threads"),
     "zarr-python, fused pipeline, `vindex`": (zarr_fused, "points"),
+    "zarr-python, fused pipeline, `oindex`": (zarr_fused, "rows"),
     "zarr-python": (zarr_python, "one by one"),
     "zarr-python, `vindex`": (zarr_python, "points"),
 }

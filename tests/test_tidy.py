@@ -71,6 +71,7 @@ RINGIO_ZARR_FLOORS = [
     ["_single"],
     ["_planner"],
     ["_explain", "_placed", "_rectilinear"],
+    ["_staged"],
     ["_selecting"],
     ["_array"],
     ["_group"],

@@ -19,6 +19,7 @@ from zarr.testing.strategies import basic_indices, orthogonal_indices
 
 import ringio
 import ringio_zarr
+from ringio_zarr import _staged
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr", "ignore::Warning:numcodecs")
 
@@ -135,6 +136,23 @@ def test_orthogonal_selections(pairs: dict[str, Pair], name: str, data: st.DataO
     check_out(pair.ours.get_orthogonal_selection, selection, want)
     selection = data.draw(orthogonal(pair.truth.shape, reverse=True))
     np.testing.assert_array_equal(pair.ours.oindex[selection], numpy_oindex(pair.truth, selection))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+def test_large_products_come_in_batches(pairs: dict[str, Pair], name: str, data: st.DataObject) -> None:
+    """With limits so small that all are large: every list may be read with gaps, sorted, and in several batches."""
+    pair = pairs[name]
+    selection = data.draw(orthogonal(pair.truth.shape))
+    want = numpy_oindex(pair.truth, selection)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_staged, "_FEW_BOXES", 1)
+        patch.setattr(_staged, "_WORTHWHILE", data.draw(st.sampled_from([0.7, 2])))
+        patch.setattr(_staged, "_GAP_NBYTES", data.draw(st.sampled_from([0, 6, 100, 10_000])))
+        patch.setattr(_staged, "_BATCH_BOXES", data.draw(st.sampled_from([1, 3, 1000])))
+        patch.setattr(_staged, "_BATCH_NBYTES", data.draw(st.sampled_from([10, 300, 100_000])))
+        np.testing.assert_array_equal(pair.ours.oindex[selection], want)
+        check_out(pair.ours.get_orthogonal_selection, selection, want)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -418,6 +436,22 @@ def test_each_chunk_is_read_once(large: tuple[Any, np.ndarray[Any, Any], ringio.
     assert tasks(reader, lambda: ours.vindex[[1, 2, 1, 50, 99, 100], [1, 99, 50, 2, 3, 3]]) == 2
     assert tasks(reader, lambda: ours.vindex[mask]) == 30
     assert tasks(reader, lambda: ours.read_many([0, [5, 2, 2], (slice(0, 100), 5), ([1, 2], [3, 9])])) == 30
+
+
+def test_a_product_of_long_lists(large: tuple[Any, np.ndarray[Any, Any], ringio.Reader]) -> None:
+    """Four million elements of two lists: each chunk once, however many batches there are, and none that is not hit."""
+    ours, truth, reader = large
+    rng = np.random.default_rng(2)
+    rows, columns = rng.integers(0, 2000, 2000), rng.integers(0, 3000, 2000)
+    rows = rows[(rows < 700) | (rows >= 800)]
+    want = truth[rows][:, columns]
+    ours[::1000, ::1000]  # all shard indexes are known from here on
+    started = time.monotonic()
+    assert tasks(reader, lambda: np.testing.assert_array_equal(ours.oindex[rows, columns], want)) == 19 * 30
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_staged, "_BATCH_NBYTES", 1 << 20)
+        assert tasks(reader, lambda: np.testing.assert_array_equal(ours.oindex[rows, columns], want)) == 19 * 30
+    assert time.monotonic() - started < 10
 
 
 def test_a_million_points_and_ten_thousand_rows(large: tuple[Any, np.ndarray[Any, Any], ringio.Reader]) -> None:

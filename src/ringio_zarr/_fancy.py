@@ -180,7 +180,7 @@ def normalise_orthogonal(selection: Any, shape: tuple[int, ...], path: str = "")
         indices = _indices(item, dimension, shape[dimension], path)
         as_slice = _as_slice(indices)
         if as_slice is None:
-            runs.append(_make_runs(dimension, indices))
+            runs.append(make_runs(dimension, indices))
         plain.append(slice(0, 1) if as_slice is None else as_slice)
     box = normalise_basic(tuple(plain), shape, path)
     return Product(box, tuple(runs), _product_shape(box, runs)) if runs else box
@@ -232,7 +232,8 @@ def _as_slice(indices: npt.NDArray[np.int64]) -> slice | None:
     return slice(first, None if end < 0 else end, step)
 
 
-def _make_runs(dimension: int, indices: npt.NDArray[np.int64]) -> Runs:
+def make_runs(dimension: int, indices: npt.NDArray[np.int64]) -> Runs:
+    """Indices in any order, at least one, as runs."""
     firsts = np.flatnonzero(np.diff(indices) != 1) + 1
     places = np.concatenate(([0], firsts))
     counts = np.diff(places, append=len(indices))

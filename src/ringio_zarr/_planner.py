@@ -172,6 +172,11 @@ class Planner:
             None if pipeline.compiled.stages else ChunkReads(metadata, pipeline, self._numbers.grid, self._locator)
         )
 
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Elements of an innermost chunk along each dimension."""
+        return self._numbers.grid.chunk_shape
+
     def crops(self, starts: npt.NDArray[np.int64], crop_shape: Sequence[int], target: npt.NDArray[Any]) -> Boxes:
         """Boxes of one shape that follow each other along the first dimension of a target."""
         ones = (1,) * len(crop_shape)

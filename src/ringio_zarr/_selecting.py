@@ -25,10 +25,11 @@ from ._fancy import (
 from ._grid import grid_shape
 from ._metadata import ArrayMetadata
 from ._node import Options
-from ._placed import place_all, place_points, place_product
+from ._placed import place_all, place_points
 from ._planner import Planner, Progress
 from ._result import check_out, new_result, pick_fields
 from ._selection import Box, normalise_basic
+from ._staged import read_product
 
 _INT: Final = {int}
 
@@ -264,7 +265,7 @@ class Selecting:
         if isinstance(wanted, Box):
             self._planner.read_box(wanted, target, reader)
         elif isinstance(wanted, Product):
-            self._planner.read(place_product(wanted, target, self._planner), target, reader)
+            read_product(wanted, target, self._planner, reader)
         else:
             self._planner.read(place_points(wanted, target), target, reader)
 
