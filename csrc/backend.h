@@ -53,6 +53,9 @@ struct backend_ops {
        for at least one.  Slots come in any order. */
     uint32_t (*reap)(struct backend *backend, struct slot **completed, uint32_t capacity, int wait);
 
+    /* cancel() has the reads that were not begun yet complete with -ECANCELED.  NULL: submit() begins them all. */
+    void (*cancel)(struct backend *backend);
+
     /* free() may only be called with nothing in flight, by the thread that made the backend. */
     void (*free)(struct backend *backend);
 

@@ -130,6 +130,14 @@ uint32_t aio_reap(struct aio *aio, struct slot **completed, uint32_t capacity, i
     return count;
 }
 
+void aio_cancel(struct aio *aio)
+{
+    for (struct slot *slot; (slot = slot_queue_pop(&aio->queued));) {
+        slot->result = -ECANCELED;
+        slot_queue_push(&aio->refused, slot);
+    }
+}
+
 #else /* a system without io_submit(2) */
 
 struct aio *aio_new(uint32_t depth)
@@ -151,6 +159,11 @@ void aio_abandon(struct aio *aio)
 void aio_submit(struct aio *aio, struct slot *slot)
 {
     (void)aio, (void)slot;
+}
+
+void aio_cancel(struct aio *aio)
+{
+    (void)aio;
 }
 
 uint32_t aio_reap(struct aio *aio, struct slot **completed, uint32_t capacity, int wait)

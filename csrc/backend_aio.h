@@ -25,4 +25,7 @@ void aio_submit(struct aio *aio, struct slot *slot);
    slots submitted it waits for at least one. */
 uint32_t aio_reap(struct aio *aio, struct slot **completed, uint32_t capacity, int wait);
 
+/* aio_cancel() has what is queued complete with -ECANCELED. */
+void aio_cancel(struct aio *aio);
+
 #endif

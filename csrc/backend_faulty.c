@@ -134,6 +134,13 @@ static uint32_t faulty_reap(struct backend *backend, struct slot **completed, ui
     return count;
 }
 
+static void faulty_cancel(struct backend *backend)
+{
+    struct faulty *self = (struct faulty *)backend;
+    if (self->inner->ops->cancel)
+        self->inner->ops->cancel(self->inner);
+}
+
 static void release_memory(struct faulty *self)
 {
     free(self->held);
@@ -160,6 +167,7 @@ static const struct backend_ops faulty_ops = {
     .name = "faulty",
     .submit = faulty_submit,
     .reap = faulty_reap,
+    .cancel = faulty_cancel,
     .free = faulty_free,
     .abandon = faulty_abandon,
 };

@@ -132,6 +132,17 @@ static uint32_t pread_reap(struct backend *backend, struct slot **completed, uin
     return count + slot_queue_drain(&self->done, completed + count, capacity - count);
 }
 
+static void pread_cancel(struct backend *backend)
+{
+    struct pread_backend *self = (struct pread_backend *)backend;
+    if (self->aio)
+        aio_cancel(self->aio);
+    for (struct slot *slot; (slot = slot_queue_pop(&self->waiting));) {
+        slot->result = -ECANCELED;
+        slot_queue_push(&self->done, slot);
+    }
+}
+
 static void pread_free(struct backend *backend)
 {
     struct pread_backend *self = (struct pread_backend *)backend;
@@ -152,6 +163,7 @@ static const struct backend_ops pread_ops = {
     .name = "threads",
     .submit = pread_submit,
     .reap = pread_reap,
+    .cancel = pread_cancel,
     .free = pread_free,
     .abandon = pread_abandon,
 };

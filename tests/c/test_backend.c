@@ -271,6 +271,33 @@ static void test_fork(uint32_t kind, const struct file *file)
     backend->ops->free(backend);
 }
 
+/* What was not begun when it is cancelled completes without a read. */
+static void test_cancel(const struct file *file)
+{
+    struct ringio_options options = options_for(RINGIO_BACKEND_THREADS);
+    struct backend *backend = backend_new(RINGIO_BACKEND_THREADS, &options);
+    struct file blocking = *file;
+    struct slot slots[QUEUE_DEPTH] = {{0}}, *completed[QUEUE_DEPTH];
+    static uint8_t bytes[QUEUE_DEPTH][64];
+    CHECK(backend && backend->ops->cancel);
+    blocking.nowait = 0; /* as on file systems that cannot say what is cached: nothing is read before it is reaped */
+    for (uint32_t i = 0; i < QUEUE_DEPTH; i++) {
+        slots[i] = (struct slot){.file = &blocking, .data = bytes[i], .want_nbytes = 64, .index = i};
+        backend->ops->submit(backend, &slots[i]);
+    }
+    uint32_t count = backend->ops->reap(backend, completed, QUEUE_DEPTH, 1);
+    CHECK(count >= 1 && count < QUEUE_DEPTH && completed[0]->result == 64);
+    backend->ops->cancel(backend);
+    while (count < QUEUE_DEPTH) {
+        uint32_t more = backend->ops->reap(backend, completed, QUEUE_DEPTH, 1);
+        CHECK(more);
+        for (uint32_t i = 0; i < more; i++)
+            CHECK(completed[i]->result == -ECANCELED);
+        count += more;
+    }
+    backend->ops->free(backend);
+}
+
 static void test_folder(const char *folder, const uint32_t *kinds, size_t kind_count)
 {
     char path[256];
@@ -291,6 +318,8 @@ static void test_folder(const char *folder, const uint32_t *kinds, size_t kind_c
         /* A wrong guess about the file system costs time, not bytes. */
         file->nowait = !file->nowait;
         test_sizes(kinds[i], file);
+        if (kinds[i] == RINGIO_BACKEND_THREADS)
+            test_cancel(file);
         file_put(&cache, file);
         file_cache_destroy(&cache);
     }
