@@ -53,7 +53,7 @@ struct backend_ops {
        for at least one.  Slots come in any order. */
     uint32_t (*reap)(struct backend *backend, struct slot **completed, uint32_t capacity, int wait);
 
-    /* cancel() has the reads that were not begun yet complete with -ECANCELED.  NULL: submit() begins them all. */
+    /* cancel() is its part of backend_cancel(); NULL: it begins all reads soon. */
     void (*cancel)(struct backend *backend);
 
     /* free() may only be called with nothing in flight, by the thread that made the backend. */
@@ -70,11 +70,20 @@ struct backend_ops {
 
 struct backend {
     const struct backend_ops *ops;
+    struct backend *inner; /* another one, which has some of its slots; NULL: none */
     uint64_t lost;         /* counts slots reaped with -EIO whose buffers the kernel may still write to, at any time */
     uint32_t window_count; /* how many slots are worth having in flight now: adapts to what is cached */
     uint64_t window_nbytes;
     uint32_t direct_count; /* how many slots are worth having in flight of those that are read past the page cache */
 };
+
+/* backend_cancel() has all reads complete with -ECANCELED that were submitted, but not begun yet.  Nothing waits. */
+static inline void backend_cancel(struct backend *backend)
+{
+    for (; backend; backend = backend->inner)
+        if (backend->ops->cancel)
+            backend->ops->cancel(backend);
+}
 
 /* What backend_choose() found. */
 struct backend_choice {

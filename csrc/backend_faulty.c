@@ -134,13 +134,6 @@ static uint32_t faulty_reap(struct backend *backend, struct slot **completed, ui
     return count;
 }
 
-static void faulty_cancel(struct backend *backend)
-{
-    struct faulty *self = (struct faulty *)backend;
-    if (self->inner->ops->cancel)
-        self->inner->ops->cancel(self->inner);
-}
-
 static void release_memory(struct faulty *self)
 {
     free(self->held);
@@ -167,7 +160,6 @@ static const struct backend_ops faulty_ops = {
     .name = "faulty",
     .submit = faulty_submit,
     .reap = faulty_reap,
-    .cancel = faulty_cancel,
     .free = faulty_free,
     .abandon = faulty_abandon,
 };
@@ -188,5 +180,6 @@ struct backend *backend_faulty_new(struct backend *inner, const struct ringio_fa
     self->queue_depth = queue_depth;
     self->backend = *inner;
     self->backend.ops = &faulty_ops;
+    self->backend.inner = inner;
     return &self->backend;
 }

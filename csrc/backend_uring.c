@@ -438,6 +438,7 @@ struct backend *backend_uring_new(uint32_t queue_depth)
     window_init(&self->window, queue_depth);
     self->backend = (struct backend){
         .ops = &uring_ops,
+        .inner = inner,
         .window_count = self->window.count,
         .window_nbytes = self->window.nbytes,
         .direct_count = queue_depth < DIRECT_COUNT_MAX ? queue_depth : DIRECT_COUNT_MAX,

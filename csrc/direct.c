@@ -55,7 +55,12 @@ _Static_assert(sizeof(struct statx_dio) == 256, "as the kernel has it");
 #define RAMFS_MAGIC_ 0x858458f6u
 #define HUGETLBFS_MAGIC_ 0x958458f6u
 
-static int lives_in_memory(int fd)
+/* Linux 6.18 at least: a direct read of FUSE that comes back short is continued by io_uring from where it began, as
+   fuse_direct_IO() does not advance the position: what it gives is as long as it should be, and wrong. */
+#define FUSE_MAGIC_ 0x65735546u
+
+/* Whether direct reads are out of the question, whatever open(2) said. */
+static int is_unfit(int fd)
 {
     struct statfs info;
     int status;
@@ -65,7 +70,7 @@ static int lives_in_memory(int fd)
     if (status)
         return 1;
     uint32_t type = (uint32_t)info.f_type;
-    return type == TMPFS_MAGIC_ || type == RAMFS_MAGIC_ || type == HUGETLBFS_MAGIC_;
+    return type == TMPFS_MAGIC_ || type == RAMFS_MAGIC_ || type == HUGETLBFS_MAGIC_ || type == FUSE_MAGIC_;
 }
 
 /* Before Linux 6.5 a fork() while the disk writes to memory that the child shares could lose what it wrote; since then
@@ -82,7 +87,7 @@ static uint64_t demands_of(int fd)
 {
     struct statx_dio info = {0};
     if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN_, &info) || !(info.mask & STATX_DIOALIGN_))
-        return lives_in_memory(fd) ? REFUSED : (uint64_t)DIRECT_BLOCK_NBYTES_MAX << BLOCK_SHIFT;
+        return is_unfit(fd) ? REFUSED : (uint64_t)DIRECT_BLOCK_NBYTES_MAX << BLOCK_SHIFT;
     uint64_t block = info.memory_align > info.offset_align ? info.memory_align : info.offset_align;
     if (!info.memory_align || !info.offset_align || block > DIRECT_BLOCK_NBYTES_MAX || (block & (block - 1)))
         return REFUSED;

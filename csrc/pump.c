@@ -253,9 +253,8 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
                 break;
             next++;
         }
-        if (pump->in_flight && pump->backend->ops->cancel &&
-            atomic_load_explicit(&job->cancelled, memory_order_relaxed))
-            pump->backend->ops->cancel(pump->backend);
+        if (pump->in_flight && atomic_load_explicit(&job->cancelled, memory_order_relaxed))
+            backend_cancel(pump->backend);
         if (pump->in_flight)
             reap(pump);
         else if (next == end)

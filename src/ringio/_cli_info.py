@@ -92,7 +92,14 @@ def _path_rows(path: dict[str, Any]) -> list[tuple[str, str]]:
             "NOWAIT",
             _answer(path["nowait"], "reads that do not wait: cached data is read at once", "pread is used there"),
         ),
-        ("O_DIRECT", _answer(path["direct"], "direct=True reads past the page cache", "direct=True reads through it")),
+        (
+            "O_DIRECT",
+            _answer(
+                path["direct"],
+                "direct=True reads past the page cache",
+                f"direct=True reads through it ({path['direct_reason']})",
+            ),
+        ),
     ]
 
 
@@ -109,13 +116,16 @@ def _path_facts(path: str) -> dict[str, Any]:
     kind = _locations.look_up(location).kind
     filesystem, device = _mount(os.path.realpath(location))
     file = location if kind == "file" else _some_file(location) if kind == "directory" else None
+    is_fuse = filesystem is not None and filesystem.partition(".")[0] in ("fuse", "fuseblk", "virtiofs")
+    direct, reason = (None, None) if file is None else _has_direct(file)
     return {
         "path": location,
         "remote": False,
         "filesystem": filesystem,
         "device": device,
         "nowait": None if file is None else _has_nowait(file),
-        "direct": None if file is None else _has_direct(file),
+        "direct": direct and not is_fuse,
+        "direct_reason": "io_uring may give wrong bytes of it" if direct and is_fuse else reason,
     }
 
 
@@ -158,19 +168,20 @@ def _has_nowait(path: str) -> bool | None:
     return True
 
 
-def _has_direct(path: str) -> bool | None:
+def _has_direct(path: str) -> tuple[bool | None, str | None]:
+    """Whether a file can be read past the page cache, and if not, what the system says."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_DIRECT)
-    except OSError:
-        return False
+    except OSError as error:
+        return False, f"open with O_DIRECT: {error.strerror}"
     try:
         with mmap.mmap(-1, _PAGE_NBYTES) as memory:
             os.preadv(fd, [memory], 0)
     except OSError as error:
-        return None if error.errno != errno.EINVAL else False
+        return (None if error.errno != errno.EINVAL else False), f"read with O_DIRECT: {error.strerror}"
     finally:
         os.close(fd)
-    return True
+    return True, None
 
 
 def _rlimit(which: int) -> dict[str, int | None]:

@@ -89,7 +89,7 @@ class FileSystem:
         _, operation, unique, node, *_ = HEADER.unpack_from(request)
         body = request[HEADER.size :]
         if operation == INIT:
-            major, minor, ahead, _ = struct.unpack_from("<IIII", body)
+            _, minor, ahead, _ = struct.unpack_from("<IIII", body)
             self.reply(unique, struct.pack("<IIIIHHIIHHI28x", 7, min(minor, 31), ahead, 0, 16, 12, 1 << 17, 1, 0, 0, 0))
         elif operation == LOOKUP:
             name = os.fsdecode(body.rstrip(b"\0"))
