@@ -17,6 +17,12 @@ static codec_decode_fn *const decode_fns[] = {
     [RINGIO_CODEC_LZ4] = codec_lz4_decode,         [RINGIO_CODEC_GZIP] = codec_deflate_decode,
     [RINGIO_CODEC_ZLIB] = codec_deflate_decode,    [RINGIO_CODEC_CRC32C] = codec_crc32c_decode,
     [RINGIO_CODEC_SHUFFLE] = codec_shuffle_decode, [RINGIO_CODEC_SWAP] = codec_swap_decode,
+    [RINGIO_CODEC_SWAP_FIELD] = codec_swap_field_decode,
+    [RINGIO_CODEC_CRC32] = codec_checksum_decode,  [RINGIO_CODEC_ADLER32] = codec_checksum_decode,
+    [RINGIO_CODEC_FLETCHER32] = codec_checksum_decode,
+    [RINGIO_CODEC_PACKBITS] = codec_packbits_decode,
+    [RINGIO_CODEC_SUM] = codec_items_decode,       [RINGIO_CODEC_CAST] = codec_items_decode,
+    [RINGIO_CODEC_SCALE] = codec_items_decode,     [RINGIO_CODEC_RESCALE] = codec_items_decode,
 };
 
 uint8_t *scratch_take(struct scratch *scratch, size_t nbytes)
@@ -111,7 +117,7 @@ int codec_check_size(const struct ringio_codec *codec, struct codec_error *error
 static int writes_target(const struct ringio_codec *codecs, uint32_t step, uint32_t step_count)
 {
     for (uint32_t i = step + 1; i < step_count; i++) {
-        if (codecs[i].kind != RINGIO_CODEC_SWAP)
+        if (codecs[i].kind != RINGIO_CODEC_SWAP && codecs[i].kind != RINGIO_CODEC_SWAP_FIELD)
             return 0;
     }
     return 1;
@@ -161,7 +167,7 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
         if (codec->decoded_nbytes != target_nbytes ||
             (codec->flags & RINGIO_CODEC_AT_MOST && !is_open(codecs, step_count)))
             return bad_chain(error);
-    } else if (codec->kind == RINGIO_CODEC_CRC32C) {
+    } else if (decode_fns[codec->kind] == codec_crc32c_decode || decode_fns[codec->kind] == codec_checksum_decode) {
         output = NULL; /* only looks */
     } else {
         int data_is_in_first = holds(&decoder->steps[0], data->data);

@@ -55,12 +55,13 @@ int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain
                        struct span *decoded, struct planes *planes, struct codec_error *error);
 
 /* One step.  Decodes 'source' into 'target', whose size is 'target_nbytes'; sets '*decoded' to what it wrote, or, for
-   a codec that only looks (crc32c), to the part of 'source' that stays.  Returns 0 or -status.  With
+   a codec that only looks (checksums), to the part of 'source' that stays.  Returns 0 or -status.  With
    RINGIO_CODEC_AT_MOST in codec->flags fewer bytes than target_nbytes are fine, otherwise the size is exact. */
 typedef int codec_decode_fn(struct decoder *decoder, const struct ringio_codec *codec, struct span source,
                             uint8_t *target, size_t target_nbytes, struct span *decoded, struct codec_error *error);
 
 codec_decode_fn codec_blosc_decode, codec_zstd_decode, codec_lz4_decode, codec_deflate_decode, codec_crc32c_decode,
-    codec_shuffle_decode, codec_swap_decode;
+    codec_checksum_decode, codec_shuffle_decode, codec_swap_decode, codec_swap_field_decode, codec_packbits_decode,
+    codec_items_decode;
 
 #endif

@@ -1,10 +1,9 @@
-/* codec_crc32c.c: four bytes behind the data hold its CRC-32C (Castagnoli), little-endian.  Nothing is copied. */
+/* codec_crc32c.c: the checksum CRC-32C (Castagnoli). */
 #include <pthread.h>
 
 #include "codec_private.h"
 
 #define POLYNOMIAL 0x82f63b78u /* reflected */
-#define SUFFIX_NBYTES 4
 
 /* tables[k][byte]: what 'byte' does to the checksum k bytes later. */
 static uint32_t tables[8][256];
@@ -98,6 +97,11 @@ static void choose_crc32c(void)
 #endif
 }
 
+static uint32_t checksum(struct span data)
+{
+    return ~crc32c(UINT32_MAX, data.data, data.nbytes);
+}
+
 int codec_crc32c_decode(struct decoder *decoder, const struct ringio_codec *codec, struct span source, uint8_t *target,
                         size_t target_nbytes, struct span *decoded, struct codec_error *error)
 {
@@ -106,19 +110,5 @@ int codec_crc32c_decode(struct decoder *decoder, const struct ringio_codec *code
     (void)target_nbytes;
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, choose_crc32c);
-    if (source.nbytes < SUFFIX_NBYTES)
-        return codec_corrupt(error, RINGIO_REASON_TRUNCATED);
-    size_t nbytes = source.nbytes - SUFFIX_NBYTES;
-    int status = codec_check_size(codec, error, nbytes);
-    if (status != 0)
-        return status;
-    uint32_t stored = read_u32_le(source.data + nbytes);
-    uint32_t computed = ~crc32c(UINT32_MAX, source.data, nbytes);
-    if (computed != stored) {
-        error->got = computed;
-        error->expected = stored;
-        return -RINGIO_CHECKSUM;
-    }
-    *decoded = (struct span){source.data, nbytes};
-    return 0;
+    return codec_checksum_verify(codec, checksum, source, decoded, error);
 }

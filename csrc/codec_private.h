@@ -44,6 +44,12 @@ int codec_wrong_size(struct codec_error *error, uint64_t got, uint64_t expected)
 /* codec_check_size() is 0 if 'codec' may give 'nbytes', else what codec_wrong_size() returns. */
 int codec_check_size(const struct ringio_codec *codec, struct codec_error *error, uint64_t nbytes);
 
+/* codec_checksum_verify() takes the checksum from one end of 'source' and compares; '*decoded' is the rest. */
+#define CHECKSUM_NBYTES 4
+typedef uint32_t checksum_fn(struct span data);
+int codec_checksum_verify(const struct ringio_codec *codec, checksum_fn *checksum, struct span source,
+                          struct span *decoded, struct codec_error *error);
+
 /* blosclz_decode() decodes one BloscLZ stream.  Returns how many bytes it wrote, 0 for damaged input. */
 size_t blosclz_decode(struct span source, uint8_t *target, size_t target_nbytes);
 

@@ -21,6 +21,26 @@ static void swap_any(size_t itemsize, const uint8_t *source, uint8_t *target, si
     }
 }
 
+int codec_swap_field_decode(struct decoder *decoder, const struct ringio_codec *codec, struct span source,
+                            uint8_t *target, size_t target_nbytes, struct span *decoded, struct codec_error *error)
+{
+    (void)decoder;
+    (void)target_nbytes;
+    int status = codec_check_size(codec, error, source.nbytes);
+    if (status != 0)
+        return status;
+    uint64_t itemsize = codec->itemsize, width = codec->offset & UINT32_MAX, times = codec->offset >> 32;
+    if (itemsize == 0 || source.nbytes % itemsize != 0 || width == 0 || codec->scale > itemsize ||
+        width * times > itemsize - codec->scale)
+        return codec_corrupt(error, RINGIO_REASON_ITEMSIZE);
+    *decoded = (struct span){target, source.nbytes};
+    if (target != source.data && source.nbytes > 0)
+        memcpy(target, source.data, source.nbytes);
+    for (size_t i = codec->scale; i < source.nbytes; i += itemsize)
+        swap_any(width, target + i, target + i, width * times);
+    return 0;
+}
+
 int codec_swap_decode(struct decoder *decoder, const struct ringio_codec *codec, struct span source, uint8_t *target,
                       size_t target_nbytes, struct span *decoded, struct codec_error *error)
 {

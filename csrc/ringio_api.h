@@ -72,8 +72,10 @@ struct ringio_codec {
     uint32_t kind;           /* RINGIO_CODEC_... */
     uint32_t itemsize;       /* shuffle, swap: bytes an element */
     uint64_t decoded_nbytes; /* what the step gives: exactly this, or with RINGIO_CODEC_AT_MOST no more than this */
-    uint32_t flags;          /* RINGIO_CODEC_AT_MOST */
-    uint32_t reserved;
+    uint32_t flags;          /* RINGIO_CODEC_AT_MOST, RINGIO_CODEC_FRONT */
+    uint32_t types;          /* of its items: RINGIO_TYPE_... of the encoded ones, and << 16 of the decoded ones */
+    uint64_t scale;          /* bits of a double, for rescale an integer; swap of a field: where it begins */
+    uint64_t offset;         /* the same; swap of a field: how many bytes to reverse at a time, and << 32 how often */
 };
 
 #define RINGIO_CODEC_BLOSC 1   /* a blosc1 or blosc2 chunk */
@@ -84,8 +86,19 @@ struct ringio_codec {
 #define RINGIO_CODEC_CRC32C 6  /* 4 bytes LE behind the data */
 #define RINGIO_CODEC_SHUFFLE 7 /* numcodecs byte shuffle over elements of 'itemsize' */
 #define RINGIO_CODEC_SWAP 8    /* reverse the bytes of each element of 'itemsize' */
+#define RINGIO_CODEC_SWAP_FIELD 9  /* the same for parts of each element */
+enum { RINGIO_CODEC_CRC32 = 10, RINGIO_CODEC_ADLER32, RINGIO_CODEC_FLETCHER32 }; /* as CRC32C; the last one of HDF5 */
+#define RINGIO_CODEC_PACKBITS 13   /* how many bits are padding, then bits, the first is the highest, to bytes 0 or 1 */
+#define RINGIO_CODEC_SUM 14        /* the sum of all items so far, in the decoded type; integers wrap around */
+#define RINGIO_CODEC_CAST 15       /* items of another type, as C converts them */
+enum { RINGIO_CODEC_SCALE = 16, RINGIO_CODEC_RESCALE }; /* item / scale + offset; as floats, exactly as integers */
 
 #define RINGIO_CODEC_AT_MOST 1
+#define RINGIO_CODEC_FRONT 2 /* the checksum is in front of the data */
+
+enum { RINGIO_TYPE_BOOL = 1, RINGIO_TYPE_I8, RINGIO_TYPE_I16, RINGIO_TYPE_I32, RINGIO_TYPE_I64, RINGIO_TYPE_U8,
+       RINGIO_TYPE_U16, RINGIO_TYPE_U32, RINGIO_TYPE_U64, RINGIO_TYPE_F32, RINGIO_TYPE_F64 }; /* of items */
+#define RINGIO_TYPE_BIG 256 /* with one of these: the highest byte comes first */
 
 struct ringio_chain {
     uint64_t decoded_nbytes;     /* of the decoded chunk; RINGIO_SAME_SIZE: as its source, where there is no codec */
@@ -142,6 +155,7 @@ struct ringio_plan {
 #define RINGIO_REASON_WINDOW 6      /* asks for a window larger than the chunk justifies */
 #define RINGIO_REASON_INNER_CODEC 7 /* blosc with an inner codec that c-blosc2 lacks (snappy) */
 #define RINGIO_REASON_ITEMSIZE 8    /* not a multiple of the element size */
+#define RINGIO_REASON_VALUE 9       /* an item that is out of range, or leaves a remainder */
 
 #define RINGIO_PLAN_FILE 1
 #define RINGIO_PLAN_TASK 2
@@ -307,8 +321,8 @@ void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count
 
 /* --------------------------------------------------------------------------------------------- for tests and codecs */
 
-/* ringio_decode() runs a codec chain once on the calling thread: 'target' must hold the chain's decoded_nbytes.  Where
-   the last codec has RINGIO_CODEC_AT_MOST, which no chain of a plan may have, fewer bytes are fine.
-   Returns 0 or -status; 'failure' (may be NULL) gets step, got and expected, or in 'got' how many bytes it gave. */
+/* ringio_decode() runs a codec chain once on the calling thread: 'target' must hold the chain's decoded_nbytes, or less
+   where the last codec has RINGIO_CODEC_AT_MOST, as in no plan.  Returns 0 or -status; 'failure' (may be NULL) gets
+   step, got and expected; on success how many bytes it 'got'. */
 int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *codecs, const uint8_t *source,
                   uint64_t source_nbytes, uint8_t *target, uint64_t target_nbytes, struct ringio_failure *failure);

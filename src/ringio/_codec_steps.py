@@ -1,32 +1,19 @@
-"""The steps of codec chains: from names and configurations to the records of the C core."""
+"""The steps of codec chains: names and configurations, checked as far as that goes without a chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._core import lib
 from ._errors import UnsupportedCodecError
+from ._native_steps import CHECKSUMS, KINDS
 from ._python_codecs import PythonCodec, registered
-from ._records import CODEC
 
-KINDS: Final = {
-    "blosc": lib.RINGIO_CODEC_BLOSC,
-    "zstd": lib.RINGIO_CODEC_ZSTD,
-    "lz4": lib.RINGIO_CODEC_LZ4,
-    "gzip": lib.RINGIO_CODEC_GZIP,
-    "zlib": lib.RINGIO_CODEC_ZLIB,
-    "crc32c": lib.RINGIO_CODEC_CRC32C,
-    "shuffle": lib.RINGIO_CODEC_SHUFFLE,
-    "bytes": lib.RINGIO_CODEC_SWAP,
-}
-NAMES: Final = ("transpose", "bytes", *(name for name in KINDS if name != "bytes"))
-_CHECKSUM_NBYTES: Final = 4
+Configuration: TypeAlias = Mapping[str, Any]
+
 _NUMCODECS_ELEMENTSIZE: Final = 4  # what numcodecs.Shuffle takes when its configuration does not say
-MAX_INT64: Final = 2**63 - 1
 
 
 class Step(NamedTuple):
@@ -37,73 +24,26 @@ class Step(NamedTuple):
         order: ``transpose``: stored dimension k is dimension ``order[k]`` before; or "C" or "F" for any number of them.
         endian: ``bytes``: "little" or "big".
         elementsize: ``shuffle``: bytes of an element; 0: an item of the dtype.
-        codec: a codec that is a Python object; None: the C core has it.
+        location: of a checksum: "start" or "end"; "" elsewhere.
+        decoded: dtype that the codec decodes to; None: that of the array, or what the codec before makes of it.
+        encoded: dtype that it decodes from; None: the same.
+        scale: of the codecs that have one.
+        offset: the same.
+        options: of ``cast_value``: what else its configuration says.
+        codec: a codec that is a Python object; None: ringio has it.
     """
 
     name: str
     order: tuple[int, ...] | str = ()
     endian: str = "little"
     elementsize: int = 0
+    location: str = ""
+    decoded: np.dtype[Any] | None = None
+    encoded: np.dtype[Any] | None = None
+    scale: float | str = 1
+    offset: float | str = 0
+    options: tuple[tuple[str, str], ...] = ()
     codec: PythonCodec | None = None
-
-
-class Sized(NamedTuple):
-    """How many bytes there are at one place of a chain.
-
-    Attributes:
-        nbytes: so many; None: nobody knows, as a Python codec makes of them what it likes.
-        flags: 0: exactly; RINGIO_CODEC_AT_MOST: no more.
-    """
-
-    nbytes: int | None
-    flags: int = 0
-
-
-class NativeStep(NamedTuple):
-    """A step that the C core does.
-
-    Attributes:
-        name: of the codec.
-        itemsize: as in ``struct ringio_codec``.
-    """
-
-    name: str
-    itemsize: int = 0
-
-    def record(self, given: Sized) -> tuple[int, int, int, int, int]:
-        """``struct ringio_codec`` of a step that gives so many bytes."""
-        return KINDS[self.name], self.itemsize, given.nbytes or 0, given.flags, 0
-
-    def encoded(self, decoded: Sized) -> Sized:
-        """How many bytes the codec makes of so many."""
-        nbytes = decoded.nbytes
-        if nbytes is None or self.name in ("bytes", "shuffle"):
-            return decoded
-        if self.name == "crc32c":
-            return Sized(nbytes + _CHECKSUM_NBYTES, decoded.flags)
-        # No compressor makes a chunk much larger, but who flushes after every few bytes, or joins many small frames,
-        # can. So this is far above what encoders write, and below what would hurt: it only stops absurd allocations.
-        return Sized(4 * nbytes + (1 << 20), lib.RINGIO_CODEC_AT_MOST)
-
-
-def records_of(steps: Sequence[NativeStep], given: Sized) -> tuple[NDArray[np.void], int]:
-    """The records of steps in *encoding* order, as the C core wants them.
-
-    Args:
-        steps: done one after the other.
-        given: what the first of them, which is the last to be undone, gives.
-
-    Returns:
-        CODEC[n] in decoding order, and the most encoded bytes that make sense.
-    """
-    records = []
-    for step in steps:
-        records.append(step.record(given))
-        given = step.encoded(given)
-    return np.array(records[::-1], dtype=CODEC), min(given.nbytes or 0, MAX_INT64)
-
-
-Configuration: TypeAlias = Mapping[str, Any]
 
 
 def parse_step(item: object) -> Step:
@@ -119,7 +59,13 @@ def parse_step(item: object) -> Step:
     name, configuration = _name_and_configuration(item)
     if (factory := registered(name)) is not None:
         return Step(name, codec=PythonCodec(factory(dict(configuration)), name))
-    return _native_step(name, configuration)
+    # zarr-python writes numcodecs' codecs into v3 arrays under this prefix; the bytes are the same.
+    stem = _ALIASES.get(name, name.removeprefix("numcodecs."))
+    if (parse := _PARSERS.get(stem)) is not None:
+        return parse(stem, configuration)
+    if stem not in KINDS:
+        raise UnsupportedCodecError(f"codec {name!r} is not supported; there are {', '.join(NAMES)}")
+    return Step(stem)
 
 
 def _name_and_configuration(item: str | Mapping[str, Any]) -> tuple[str, Configuration]:
@@ -136,79 +82,127 @@ def _name_and_configuration(item: str | Mapping[str, Any]) -> tuple[str, Configu
     return name, configuration
 
 
-def _native_step(name: str, configuration: Configuration) -> Step:
-    # zarr-python writes numcodecs' codecs into v3 arrays under this prefix; the bytes are the same.
-    stem = name.removeprefix("numcodecs.")
-    match stem:
-        case "transpose":
-            return Step(stem, order=_order(configuration.get("order")))
-        case "bytes" | "endian":  # the second: in drafts of Zarr v3
-            endian = configuration.get("endian") or "little"
-            if endian not in ("little", "big"):
-                raise ValueError(f"codec {name!r}: expected endian 'little' or 'big', got {endian!r}")
-            return Step("bytes", endian=endian)
-        case "shuffle":
-            elementsize = configuration.get("elementsize", _NUMCODECS_ELEMENTSIZE)
-            if not _is_int(elementsize) or not 0 <= elementsize <= 0xFFFF_FFFF:
-                raise ValueError(f"codec {name!r}: expected an elementsize of 0 or more, got {elementsize!r}")
-            return Step(stem, elementsize=elementsize)
-        case "crc32c":
-            if configuration.get("location", "end") != "end":
-                raise UnsupportedCodecError(f"codec {name!r} with the checksum in front of the data is not supported")
-    if stem not in KINDS:
-        raise UnsupportedCodecError(f"codec {name!r} is not supported; there are {', '.join(NAMES)}")
-    return Step(stem)
+def _transpose(name: str, configuration: Configuration) -> Step:
+    order = configuration.get("order")
+    if order in ("C", "F"):  # in drafts of Zarr v3
+        return Step(name, order=str(order))
+    if not isinstance(order, list | tuple) or not all(map(_is_int, order)) or sorted(order) != list(range(len(order))):
+        raise ValueError(f"codec 'transpose': expected an order of all dimensions, got {order!r}")
+    return Step(name, order=tuple(order))
+
+
+def _bytes(name: str, configuration: Configuration) -> Step:
+    endian = configuration.get("endian") or "little"
+    if endian not in ("little", "big"):
+        raise ValueError(f"codec {name!r}: expected endian 'little' or 'big', got {endian!r}")
+    return Step(name, endian=endian)
+
+
+def _shuffle(name: str, configuration: Configuration) -> Step:
+    elementsize = configuration.get("elementsize", _NUMCODECS_ELEMENTSIZE)
+    if not _is_int(elementsize) or not 0 <= elementsize <= 0xFFFF_FFFF:
+        raise ValueError(f"codec {name!r}: expected an elementsize of 0 or more, got {elementsize!r}")
+    return Step(name, elementsize=elementsize)
+
+
+def _checksum(name: str, configuration: Configuration) -> Step:
+    location = configuration.get("location") or CHECKSUMS[name]
+    if location not in ("start", "end") or (name == "fletcher32" and location != "end"):
+        raise ValueError(f"codec {name!r}: expected location 'start' or 'end', got {location!r}")
+    return Step(name, location=location)
+
+
+def _typed(name: str, configuration: Configuration) -> Step:
+    decoded = _dtype(name, configuration.get("dtype"))
+    return Step(name, decoded=decoded, encoded=_dtype(name, configuration.get("astype")) or decoded)
+
+
+def _astype(name: str, configuration: Configuration) -> Step:
+    encoded = _dtype(name, configuration.get("encode_dtype"))
+    if encoded is None:
+        raise ValueError(f"codec {name!r}: expected an encode_dtype")
+    return Step(name, decoded=_dtype(name, configuration.get("decode_dtype")), encoded=encoded)
+
+
+def _fixed_scale_offset(name: str, configuration: Configuration) -> Step:
+    scale, offset = configuration.get("scale"), configuration.get("offset")
+    if not isinstance(scale, int | float) or not isinstance(offset, int | float):
+        raise ValueError(f"codec {name!r}: expected numbers as scale and offset, got {scale!r} and {offset!r}")
+    return _typed(name, configuration)._replace(scale=scale, offset=offset)
+
+
+def _scale_offset(name: str, configuration: Configuration) -> Step:
+    scale, offset = configuration.get("scale", 1), configuration.get("offset", 0)
+    for number in (scale, offset):
+        if not isinstance(number, int | float | str) or isinstance(number, bool):
+            raise ValueError(f"codec {name!r}: expected a number, got {number!r}")
+    return Step(name, scale=scale, offset=offset)
+
+
+def _cast_value(name: str, configuration: Configuration) -> Step:
+    encoded = _dtype(name, configuration.get("data_type"))
+    if encoded is None:
+        raise ValueError(f"codec {name!r}: expected a data_type")
+    import json  # late: few chains need it
+
+    # As text, so that a step can be hashed.
+    options = {key: configuration.get(key) for key in ("rounding", "out_of_range", "scalar_map")}
+    texts = [(key, json.dumps(value)) for key, value in options.items() if value is not None]
+    return Step(name, encoded=encoded, options=tuple(texts))
+
+
+def _dtype(name: str, value: object) -> np.dtype[Any] | None:
+    if value is None:
+        return None
+    dtype: np.dtype[Any] | None
+    try:
+        dtype = np.dtype(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError) as error:
+        dtype = _extra_dtype(value)
+        if dtype is None:
+            raise ValueError(f"codec {name!r}: {error}") from error
+    assert dtype is not None
+    if dtype.hasobject or dtype.itemsize == 0:
+        raise ValueError(f"codec {name!r}: dtype {dtype} has no fixed size")
+    return dtype
+
+
+def _extra_dtype(name: object) -> np.dtype[Any] | None:
+    """A dtype of the package ml_dtypes, where that is installed."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        return None
+    found = getattr(ml_dtypes, name, None) if isinstance(name, str) else None
+    return np.dtype(found) if isinstance(found, type) else None
 
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _order(value: object) -> tuple[int, ...] | str:
-    if value in ("C", "F"):  # in drafts of Zarr v3
-        return str(value)
-    if not isinstance(value, list | tuple) or not all(map(_is_int, value)) or sorted(value) != list(range(len(value))):
-        raise ValueError(f"codec 'transpose': expected an order of all dimensions, got {value!r}")
-    return tuple(value)
+def _plain(name: str, configuration: Configuration) -> Step:
+    del configuration
+    return Step(name)
 
 
-def permutation(step: Step, dim_count: int) -> tuple[int, ...]:
-    """The order of a ``transpose`` of so many dimensions."""
-    if isinstance(step.order, str):
-        dimensions = range(dim_count)
-        return tuple(dimensions if step.order == "C" else reversed(dimensions))
-    if len(step.order) != dim_count:
-        raise ValueError(f"codec 'transpose': order {step.order} for an array of {dim_count} dimensions")
-    return step.order
-
-
-def native_step(step: Step, dtype: np.dtype[Any]) -> NativeStep | None:
-    """What a step takes of the C core for items of a dtype; None: nothing."""
-    if step.name == "bytes":
-        itemsize = _swap_nbytes(dtype, step.endian)
-        return NativeStep(step.name, itemsize) if itemsize else None
-    if step.name == "shuffle":
-        # netCDF-C writes an elementsize of 0 and means the size of an item.
-        itemsize = step.elementsize or dtype.itemsize
-        return NativeStep(step.name, itemsize) if itemsize > 1 else None
-    return NativeStep(step.name)
-
-
-def _swap_nbytes(dtype: np.dtype[Any], endian: str) -> int:
-    """How many bytes are to be reversed at a time; 0 where stored and dtype's byte order are the same."""
-    dtype = dtype.base
-    if dtype.fields is not None:
-        for field, (field_dtype, *_) in dtype.fields.items():
-            if _swap_nbytes(field_dtype, endian):
-                raise UnsupportedCodecError(
-                    f"codec 'bytes' with endian {endian!r}: field {field!r} of dtype {dtype} is not stored in the"
-                    " byte order of the dtype, and swapping the bytes of structured items is not supported"
-                )
-        return 0
-    if dtype.str[0] == "|" or (dtype.str[0] == ">") == (endian == "big"):
-        return 0
-    if dtype.kind == "c":
-        return dtype.itemsize // 2  # real and imaginary part, each by itself
-    if dtype.kind == "U":
-        return 4  # one code point
-    return dtype.itemsize
+_ALIASES: Final = {"endian": "bytes"}  # in drafts of Zarr v3
+_PARSERS: Final[dict[str, Callable[[str, Configuration], Step]]] = {
+    "transpose": _transpose,
+    "bytes": _bytes,
+    "shuffle": _shuffle,
+    "crc32c": _checksum,
+    "crc32": _checksum,
+    "adler32": _checksum,
+    "fletcher32": _checksum,
+    "delta": _typed,
+    "fixedscaleoffset": _fixed_scale_offset,
+    "quantize": _typed,
+    "bitround": _plain,
+    "astype": _astype,
+    "packbits": _plain,
+    "scale_offset": _scale_offset,
+    "cast_value": _cast_value,
+}
+NAMES: Final = tuple(dict.fromkeys(("transpose", "bytes", *KINDS, *_PARSERS)))
+"""The codecs that ringio has itself."""

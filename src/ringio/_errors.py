@@ -132,6 +132,7 @@ _REASONS: Final = {
     lib.RINGIO_REASON_WINDOW: "it asks for a larger window than its chunk can justify",
     lib.RINGIO_REASON_INNER_CODEC: "it uses an inner codec or filter that this build lacks",
     lib.RINGIO_REASON_ITEMSIZE: "its size is no multiple of the element size",
+    lib.RINGIO_REASON_VALUE: "an item that cannot be scaled: it leaves a remainder, or is out of range",
 }
 _PLAN_PARTS: Final = {
     lib.RINGIO_PLAN_FILE: "a request names a file that is not there",

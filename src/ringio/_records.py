@@ -54,7 +54,15 @@ LAYOUT: Final = np.dtype(
 )
 TARGET: Final = np.dtype([("data", "<u8"), ("nbytes", "<u8")])
 CODEC: Final = np.dtype(
-    [("kind", "<u4"), ("itemsize", "<u4"), ("decoded_nbytes", "<u8"), ("flags", "<u4"), ("reserved", "<u4")]
+    [
+        ("kind", "<u4"),
+        ("itemsize", "<u4"),
+        ("decoded_nbytes", "<u8"),
+        ("flags", "<u4"),
+        ("types", "<u4"),
+        ("scale", "<u8"),
+        ("offset", "<u8"),
+    ]
 )
 CHAIN: Final = np.dtype(
     [("decoded_nbytes", "<u8"), ("encoded_nbytes_max", "<u8"), ("first_codec", "<u4"), ("codec_count", "<u4")]

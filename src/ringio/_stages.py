@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._codec_steps import MAX_INT64, NativeStep, Sized, records_of
 from ._core import ffi, lib
 from ._errors import codec_error, error_from_failure
+from ._native_steps import MAX_INT64, NativeStep, Sized, records_of
 from ._python_codecs import Data, Decode, as_bytes, as_items
 from ._records import MAX_U64
 

@@ -4,19 +4,31 @@ The names and configurations are those of Zarr: version 3 (``{"name": "zstd", "c
 version 2 and numcodecs (``{"id": "zstd", "level": 3}``), or a bare name where there is nothing to configure. What only
 an encoder needs to know (levels, block sizes) is ignored: the encoded bytes say what a decoder needs.
 
-=============  ==========================================================================================
-``transpose``  ``order``: the stored dimensions; costs nothing, as it only changes the strides
-``bytes``      ``endian``: ``"little"`` (the default) or ``"big"``
-``blosc``      blosc1 and blosc2 chunks with blosclz, lz4, lz4hc, zlib or zstd inside
-``zstd``       one or more frames, with or without content size and checksum
-``lz4``        as numcodecs stores it: the decoded size as int32, then one LZ4 block
-``gzip``       one or more members; a zlib stream is taken too
-``zlib``       one stream; gzip members are taken too
-``crc32c``     a checksum behind the data
-``shuffle``    ``elementsize``: bytes of an element, 0 for those of the dtype
-=============  ==========================================================================================
+====================  ===================================================================================
+``transpose``         ``order``: the stored dimensions; costs nothing, as it only changes the strides
+``bytes``             ``endian``: ``"little"`` (the default) or ``"big"``
+``blosc``             blosc1 and blosc2 chunks with blosclz, lz4, lz4hc, zlib or zstd inside
+``zstd``              one or more frames, with or without content size and checksum
+``lz4``               as numcodecs stores it: the decoded size as int32, then one LZ4 block
+``gzip``              one or more members; a zlib stream is taken too
+``zlib``              one stream; gzip members are taken too
+``crc32c``            a checksum behind the data, or in front of it: ``location``
+``crc32``             a checksum in front of the data, or behind it: ``location``
+``adler32``           the same
+``fletcher32``        a checksum behind the data
+``shuffle``           ``elementsize``: bytes of an element, 0 for those of the dtype
+``delta``             ``dtype``, ``astype``: differences of neighbours
+``fixedscaleoffset``  ``scale``, ``offset``, ``dtype``, ``astype``: scaled floats as integers
+``quantize``          ``dtype``, ``astype``: floats of lower precision
+``bitround``          the same; nothing is left to be done
+``astype``            ``encode_dtype``, ``decode_dtype``: items of another type
+``packbits``          bools as bits
+``scale_offset``      ``scale``, ``offset``: of Zarr v3, in the dtype of the array
+``cast_value``        ``data_type``, ``rounding``, ``out_of_range``, ``scalar_map``: of Zarr v3; items of another type
+====================  ===================================================================================
 
-These are decoded by the C core. Any Python object that can ``decode(buffer)`` may stand among them, too.
+These are decoded by the C core; codecs that compute with items of a type that it does not know, such as float16, by
+numpy. Any Python object that can ``decode(buffer)`` may stand among them, too.
 """
 
 from __future__ import annotations
@@ -28,12 +40,27 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._codec_steps import MAX_INT64, NativeStep, Sized, Step, native_step, parse_step, permutation
+from ._codec_steps import Step, parse_step
+from ._codec_walk import walk
+from ._native_steps import MAX_INT64
 from ._python_codecs import register
 from ._records import CODEC
 from ._stages import NativeStage, Origin, PythonStage, Stage, run_stages
 
 __all__ = ["Chain", "CompiledChain", "Step", "chain", "register"]
+
+_RANKS: Final = {"transpose": 0, "bytes": 1}
+# Codecs of items: in front of "bytes" in Zarr v3, behind what is "bytes" here in v2, whose filters take bytes.
+_ANYWHERE: Final = {
+    "delta",
+    "fixedscaleoffset",
+    "quantize",
+    "bitround",
+    "astype",
+    "packbits",
+    "scale_offset",
+    "cast_value",
+}
 
 # Stands in the records of a chain that the C core cannot run: no codec has this kind, so it refuses a plan with it.
 _NOT_NATIVE: Final = np.zeros(1, CODEC)
@@ -108,48 +135,28 @@ class Chain(NamedTuple):
         (30, (2, 6), ('zstd',))
         """
         dtype = np.dtype(dtype)
-        is_native = all(step.codec is None for step in self.steps)
-        if is_native and (dtype.hasobject or dtype.kind == "T"):
+        if (dtype.hasobject or dtype.kind == "T") and all(step.codec is None for step in self.steps):
             raise ValueError(f"items of dtype {dtype} have no fixed size")
         nbytes = prod(shape) * dtype.itemsize
         if nbytes > MAX_INT64:
             raise ValueError(f"a chunk of {'x'.join(map(str, shape))} elements has {nbytes} bytes")
-        order = tuple(range(len(shape)))  # stored dimension k is array dimension order[k]
-        for step in self.steps:
-            if step.name == "transpose":
-                order = tuple(order[dimension] for dimension in permutation(step, len(shape)))
-        stored_shape = tuple(shape[dimension] for dimension in order)
-        stages = self._stages(stored_shape, dtype, nbytes)
-        only = stages[0] if stages else NativeStage(np.zeros(0, CODEC), nbytes, nbytes, ())
+        walked = walk(self.steps, shape, dtype)
+        stages = walked.stages()
+        is_native = not any(isinstance(stage, PythonStage) for stage in stages)
+        if not stages:
+            stages = (NativeStage(np.zeros(0, CODEC), nbytes, nbytes, ()),)
+        only = stages[0]
         return CompiledChain(
-            records=only.records if is_native else _NOT_NATIVE,
+            records=only.records if is_native and isinstance(only, NativeStage) else _NOT_NATIVE,
             decoded_nbytes=nbytes,
-            encoded_nbytes_max=only.encoded_nbytes_max if is_native else MAX_INT64,
-            strides=_strides(order, shape, dtype.itemsize),
-            step_names=only.step_names if is_native else (),
-            stages=() if is_native else tuple(stages),
-            stored_shape=stored_shape,
-            order=order,
+            encoded_nbytes_max=only.encoded_nbytes_max if isinstance(only, NativeStage) else MAX_INT64,
+            strides=_strides(walked.order, shape, dtype.itemsize),
+            step_names=only.step_names if isinstance(only, NativeStage) and is_native else (),
+            stages=() if is_native else stages,
+            stored_shape=walked.stored_shape,
+            order=walked.order,
             dtype=dtype,
         )
-
-    def _stages(self, stored_shape: tuple[int, ...], dtype: np.dtype[Any], nbytes: int) -> list[Any]:
-        """The stages in decoding order: the steps of the C core that follow each other are one."""
-        stages: list[Stage] = []
-        given = Sized(nbytes)
-        run: list[NativeStep] = []
-        for step in (*self.steps, None):
-            if step is not None and step.codec is None:
-                if step.name != "transpose" and (native := native_step(step, dtype)) is not None:
-                    run.append(native)
-                continue
-            if run:
-                stages.append(NativeStage.of(run, given))
-                run = []
-            if step is not None and step.codec is not None:
-                stages.append(PythonStage(step.codec.bind(stored_shape, dtype), step.name))
-                given = Sized(None)
-        return stages[::-1]
 
     def decode(
         self, encoded: bytes | bytearray | memoryview, shape: tuple[int, ...], dtype: npt.DTypeLike
@@ -197,14 +204,14 @@ def chain(configurations: Iterable[str | Mapping[str, Any] | Callable[[Any], Any
             no sense.
 
     >>> chain(["bytes", {"id": "shuffle", "elementsize": 2}, {"name": "zstd", "configuration": {"level": 3}}]).steps[1]
-    Step(name='shuffle', order=(), endian='little', elementsize=2, codec=None)
+    ... # doctest: +ELLIPSIS
+    Step(name='shuffle', order=(), endian='little', elementsize=2, ...)
     >>> import bz2, zlib
     >>> chain(["bytes", bz2.decompress, "zlib"]).decode(zlib.compress(bz2.compress(b"ab")), (2,), "S1")
     array([b'a', b'b'], dtype='|S1')
     """
-    steps = tuple(parse_step(item) for item in configurations)
-    known = [step.name for step in steps if step.codec is None]
-    ranks = [("transpose", "bytes").index(name) if name in ("transpose", "bytes") else 2 for name in known]
+    steps = tuple([parse_step(item) for item in configurations])
+    ranks = [_RANKS.get(step.name, 2) for step in steps if step.codec is None and step.name not in _ANYWHERE]
     if ranks != sorted(ranks) or ranks.count(1) > 1:
         names = ", ".join(step.name for step in steps)
         raise ValueError(f"expected transposes, then at most one 'bytes', then other codecs; got {names}")
