@@ -26,7 +26,7 @@ struct ringio_job {
 
     _Alignas(64) _Atomic uint64_t cursor; /* the next request to be claimed; request_count and more: none is left */
     _Alignas(64) _Atomic uint64_t done_count; /* requests that are done */
-    _Atomic int cancelled;
+    _Alignas(64) _Atomic int cancelled;       /* looked at for each request, and written but once */
     _Atomic int is_ahead; /* a thread looks up the files that are not open yet */
 
     /* Guarded by the reader's mutex: */

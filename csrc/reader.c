@@ -233,6 +233,15 @@ static int is_tiny(const struct ringio_reader *reader, const struct ringio_plan 
     return nbytes <= INLINE_NBYTES_MAX && (!task_count || chunk_nbytes(plan) <= INLINE_DECODED_NBYTES_MAX / task_count);
 }
 
+/* Whether direct="auto" has come to nothing in the workers, whose backends cannot do it: then nobody need look at what
+   is cached for its sake. */
+static int has_given_up_direct(const struct ringio_reader *reader)
+{
+    const struct pump *first =
+        reader->started_count ? atomic_load_explicit(&reader->workers[0].pump, memory_order_acquire) : NULL;
+    return reader->options.direct == RINGIO_DIRECT_AUTO && first && first->direct == RINGIO_DIRECT_OFF;
+}
+
 static struct pump *inline_pump_take(struct ringio_reader *reader, uint32_t *place)
 {
     uint32_t most = reader->options.worker_count < INLINE_PUMPS_MAX ? reader->options.worker_count : INLINE_PUMPS_MAX;
@@ -248,8 +257,11 @@ static struct pump *inline_pump_take(struct ringio_reader *reader, uint32_t *pla
     } else if (*place < most) {
         pump = reader->inline_pumps[*place];
     }
-    if (pump)
+    if (pump) {
         reader->inline_in_use |= (uint64_t)1 << *place;
+        if (has_given_up_direct(reader))
+            pump->direct = RINGIO_DIRECT_OFF;
+    }
     pthread_mutex_unlock(&reader->mutex);
     return pump;
 }

@@ -206,7 +206,10 @@ struct ringio_options {
     uint32_t worker_count;
     uint32_t queue_depth;  /* most requests in flight in one worker */
     uint32_t open_files;   /* most files kept open */
-    uint64_t memory_limit_bytes; /* most bytes of buffers at one time, all workers together */
+    /* Most bytes of buffers at one time, all workers together.  Not counted is what a worker keeps besides: up to 16
+       KiB for each place of its queue (vectors.h), and its decoder's scratch between two codecs of a chain, or two
+       filters of a blosc block, of which 16 MiB at most stay when a chunk is decoded. */
+    uint64_t memory_limit_bytes;
     uint32_t direct; /* RINGIO_DIRECT_... */
     uint32_t reserved;
     struct ringio_faults faults;
