@@ -730,3 +730,69 @@ class TestServers:
             assert "ContainerNotFound" in str(error_of(reader, "az://nowhere/nothing", 0, 1))
         with ringio.Reader(store_options=options | {"account_key": "AAAA"}) as reader:
             assert isinstance(error_of(reader, url, 0, 1), PermissionError)
+
+    def test_a_sparse_object_of_5_gib(self, reader, nginx):
+        size = (5 << 30) + 123
+        path = nginx.root / "objects-sparse"
+        with path.open("wb") as file:
+            file.truncate(size)
+            file.seek(-9, 2)
+            file.write(b"the end.\n")
+        url = nginx.url("objects-sparse")
+        try:
+            ranges = [(url, -9, None), (url, size - 9, 3), (url, (4 << 30) - 2, 4), (url, 0, 2), (url, size - 3, None)]
+            assert read(reader, ranges) == [b"the end.\n", b"the", bytes(4), bytes(2), b"d.\n"]
+            assert str(size) in str(error_of(reader, url, size - 1, 2))
+        finally:
+            path.unlink()
+
+    def test_lists(self, moto, azurite, nginx):
+        moto.make_bucket("listed")
+        azurite.make_container("listed")
+        keys = ["a", "b/c d", "b/e%20f", "b/ü/x"]
+        for key in keys:
+            moto.put("listed", key, b"12345")
+            azurite.put("listed", key, b"12345")
+        of_s3 = {"endpoint": moto.s3_endpoint, "region": "us-east-1"}
+        of_s3 |= {"access_key_id": "testing", "secret_access_key": "testing"}
+        of_azure = {name: value for name, value in azurite.azure_options.items() if name != "client_options"}
+        for url, options in {"s3://listed": of_s3, "az://listed": of_azure}.items():
+            with ringio.Reader(store_options=options) as reader:
+                store = ringio.Store(url, reader=reader)
+                assert sorted(meta["path"] for some in store.list() for meta in some) == sorted(keys)
+                found = store.list_with_delimiter("b")
+                assert list(found["common_prefixes"]) == ["b/ü"]
+                assert {meta["path"]: meta["size"] for meta in found["objects"]} == {"b/c d": 5, "b/e%20f": 5}
+        with ringio.Reader() as reader, pytest.raises((ringio.RingioError, OSError, NotImplementedError)) as caught:
+            list(ringio.Store(nginx.base_url, reader=reader).list())
+        assert nginx.base_url.rpartition("/")[2] in str(caught.value)
+
+
+class TestCrowds:
+    def test_a_small_batch_does_not_wait_for_a_huge_one(self, big, latency):
+        """Sync and awaited: the requests of all that read come in turns."""
+        latency.rules(Rule(delay_s=0.02))
+        with ringio.Reader(store_options={"requests_in_flight": 8}, max_gap_bytes=0) as reader:
+            urls = [latency.put_pattern(f"crowd/{i}", 1000) for i in range(600)]  # 1.5 s and more
+            huge = threading.Thread(target=lambda: reader.read_ranges([(url, 0, 10) for url in urls]))
+            begin = time.monotonic()
+            huge.start()
+            time.sleep(0.1)
+            taken = []
+            for way in ("sync", "async"):
+                small_begin = time.monotonic()
+                ranges = [(big, 0, 10), (big, 500_000, 10)]
+                got = reader.read_ranges(ranges) if way == "sync" else asyncio.run(reader.read_ranges_async(ranges))
+                assert [bytes(each) for each in got] == [pattern(0, 10), pattern(500_000, 10)]
+                taken.append(time.monotonic() - small_begin)
+            assert huge.is_alive()
+            huge.join()
+            assert max(taken) < (time.monotonic() - begin) / 3
+
+    def test_progress_of_a_stream(self, reader, big):
+        seen = []
+        ranges = [(big, i * 2000, 1000) for i in range(500)]
+        got = dict(reader.iter_ranges(ranges, progress=lambda done, total: seen.append((done, total))))
+        assert all(bytes(got[i]) == pattern(i * 2000, 1000) for i in range(500))
+        assert seen[-1] == (500_000, 500_000)
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
