@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ._awaiting import Awaiting
 from ._chain import build_pipeline
 from ._metadata import ArrayMetadata
 from ._node import Node, Options
 from ._placed import place_all
-from ._planner import Boxes, Planner, Progress
+from ._planner import Boxes, PlacedPoints, Planner, Progress
 from ._result import check_out, new_result
-from ._selecting import Selecting
 from ._selection import few_crops, normalise_basic, normalise_crop_shape, normalise_crops
 from ._single import FEW_CHUNKS
 from ._store_base import Store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._info import ArrayInfo
 
 
-class Array(Selecting, Node):
+class Array(Awaiting, Node):
     """A Zarr array, read-only; made by :func:`ringio_zarr.open`.
 
     Reads go to the files each time: nothing but shard indexes and open files is remembered. Any number of threads may
@@ -190,7 +190,8 @@ class Array(Selecting, Node):
         """
         wanted = self._parse(selection).wanted
         target = np.broadcast_to(np.zeros((), self.dtype), wanted.target_shape)
-        return self._explain(place_all([wanted], [target], self._planner), wanted.shape)
+        boxes = place_all([wanted], [target], self._planner) if target.size else None
+        return self._explain(boxes, wanted.shape)
 
     def explain_crops(self, starts: npt.ArrayLike, shape: Sequence[int]) -> Explanation:
         """The same for :meth:`read_crops`, whose arguments these are."""
@@ -199,7 +200,7 @@ class Array(Selecting, Node):
         target = np.broadcast_to(np.zeros((), self.dtype), (len(rows), *crop_shape))
         return self._explain(self._planner.crops(rows, crop_shape, target), target.shape)
 
-    def _explain(self, boxes: Boxes, shape: tuple[int, ...]) -> Explanation:
+    def _explain(self, boxes: Boxes | PlacedPoints | None, shape: tuple[int, ...]) -> Explanation:
         from ._explain import explain  # late, as the next ones: most programs never ask
 
         reader = self._options.get_reader()

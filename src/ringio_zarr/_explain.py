@@ -14,7 +14,9 @@ import numpy.typing as npt
 from ringio import Plan, Reader, planning
 
 from ._metadata import ArrayMetadata
-from ._planner import Boxes, Planner
+from ._planned import steps
+from ._planner import Boxes, PlacedPoints, Planner
+from ._steps import drive
 
 _ENOENT: Final = -errno.ENOENT
 
@@ -24,7 +26,7 @@ class Explanation(NamedTuple):
 
     Attributes:
         location: of the array.
-        selections: how many boxes there are: 1, or one for each crop.
+        selections: how many boxes there are: 1, or one for each crop, run of indices, or point.
         shape: of the result.
         nbytes: of the result.
         chunks: chunks of the outer grid that are touched: shards, where there are shards.
@@ -104,7 +106,7 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    boxes: Boxes,
+    boxes: Boxes | PlacedPoints | None,
     shape: Sequence[int],
     *,
     metadata: ArrayMetadata,
@@ -115,7 +117,7 @@ def explain(
     """What reading boxes would do.
 
     Args:
-        boxes: inside the array.
+        boxes: inside the array; None: there is nothing to read.
         shape: of the result.
         metadata: of the array.
         location: of the array.
@@ -125,13 +127,14 @@ def explain(
     target = stand_in(shape, metadata.dtype)
     chunks = innermost = index_count = 0
     facts, plans, errors = PlanFacts(), [], []
-    for part, part_boxes in planner.parts(boxes):
+    for part, part_boxes in () if boxes is None or not target.size else planner.parts(boxes):
         ids = part.chunk_ids(part_boxes)
         innermost += len(ids)
         chunks += len(planning.segments(ids, part.ids_per_file)[0])
         rehearsal = Rehearsal(reader)
         try:
-            part.read(part_boxes, target, rehearsal)  # type: ignore[arg-type]  # it is what is used of a reader
+            reading = steps(part, part_boxes, target, is_light=True, anew=True)
+            drive(reading, rehearsal)  # type: ignore[arg-type]  # it has what is used of a reader
         except Exception as error:
             if rehearsal.plan is None:
                 raise
@@ -142,7 +145,7 @@ def explain(
             facts = facts.add(plan_facts(rehearsal.plan, part.chain.decoded_nbytes))
     return Explanation(
         location=location,
-        selections=len(boxes.starts),
+        selections=_count_boxes(boxes),
         shape=tuple(shape),
         nbytes=prod(shape) * metadata.dtype.itemsize,
         chunks=chunks,
@@ -239,6 +242,12 @@ def plan_facts(plan: Plan, decoded_nbytes: int) -> PlanFacts:
 def stand_in(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """An array of this shape that takes no memory, in the place of a target that will not be written to."""
     return np.broadcast_to(np.zeros((), dtype), tuple(shape))
+
+
+def _count_boxes(boxes: Boxes | PlacedPoints | None) -> int:
+    if isinstance(boxes, Boxes):
+        return len(boxes.starts)
+    return 0 if boxes is None else len(boxes.coordinates[0])
 
 
 def _sum(nbytes: npt.NDArray[np.integer[Any]]) -> int:

@@ -54,6 +54,14 @@ class Located(NamedTuple):
     keep: object = None
     changed: Callable[[], bool] | None = None
 
+    def raise_first(self) -> None:
+        """Raise why the first of the bad chunks cannot be found."""
+        if self.errors:
+            error = self.errors[0]
+            if len(self.errors) > 1:
+                error.add_note(f"and {len(self.errors) - 1} more shards of this batch cannot be read")
+            raise error
+
     def has_changed(self, error: Exception) -> bool:
         """Whether a file is another one now, so that looking up once more may help against an error."""
         if self.changed is not None:

@@ -56,8 +56,10 @@ def place_points(points: Points, target: npt.NDArray[Any]) -> PlacedPoints:
     return PlacedPoints(points.coordinates, layouts, first_offset(target))
 
 
-def place_all(wanted: Sequence[Wanted], targets: Sequence[npt.NDArray[Any]], planner: Planner) -> Boxes:
+def place_all(wanted: Sequence[Wanted], targets: Sequence[npt.NDArray[Any]], planner: Planner) -> Boxes | PlacedPoints:
     """Selections with a target each, none of them empty, as boxes of one batch; the target of points is flat."""
+    if len(wanted) == 1 and isinstance(wanted[0], Points):
+        return place_points(wanted[0], targets[0])
     if all(isinstance(one, Box) for one in wanted):
         return planner.boxes(wanted, targets)  # type: ignore[arg-type]  # they are boxes
     parts = [_place_one(one, target, planner) for one, target in zip(wanted, targets, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from math import prod
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ from ._metadata import ArrayMetadata
 from ._result import first_offset
 from ._selection import Box
 from ._single import ChunkReads
+from ._steps import Execute, Steps, Work, drive
 from ._store_base import Store
 
 Progress: TypeAlias = bool | Callable[[int, int], object] | None
@@ -260,20 +262,20 @@ class Planner:
         Raises:
             OSError, ringio.RingioError: the first thing that went wrong; it names array, chunk, file and offset.
         """
-        if self._singles is None and isinstance(boxes, PlacedPoints):
-            boxes = boxes.as_boxes()  # what is put down as Python objects does not run over the end of a row
-        draft = self._draft(boxes)
+        draft = self.draft(boxes)
         if draft.chunk_count == 0:
             pass
-        elif self.chain.stages or not self._locator.find_all(draft):
-            self._read(draft.intersection(), boxes.layouts, targets, reader, progress)
+        elif not self.finds_all(draft):
+            drive(self.located_steps(draft.intersection(), boxes.layouts, targets), reader, progress)
         elif not self._read_found(draft, targets, reader, progress):
-            self._read(draft.intersection(), boxes.layouts, targets, reader, progress)
+            drive(self.located_steps(draft.intersection(), boxes.layouts, targets), reader, progress)
             return  # and let go of the draft: nobody knows what has gone wrong with it
-        self._keep(draft)
+        self.keep(draft)
 
-    def _draft(self, boxes: Boxes | PlacedPoints) -> planning.Draft:
-        """A draft of these boxes."""
+    def draft(self, boxes: Boxes | PlacedPoints) -> planning.Draft:
+        """A draft of these boxes; to be given to ``keep`` once nothing of it is used any more."""
+        if self._singles is None and isinstance(boxes, PlacedPoints):
+            boxes = boxes.as_boxes()  # what is put down as Python objects does not run over the end of a row
         try:
             draft = self._idle.pop()
         except IndexError:
@@ -281,32 +283,45 @@ class Planner:
         boxes.cut(draft, self.ids_per_file)
         return draft
 
-    def _keep(self, draft: planning.Draft) -> None:
+    def keep(self, draft: planning.Draft) -> None:
+        """Use a draft again."""
         if draft.memory_nbytes <= _IDLE_NBYTES_MAX:
             self._idle.append(draft)
 
+    def finds_all(self, draft: planning.Draft) -> bool:
+        """Whether all chunks of a draft are where they were when they were last looked for, as far as is known."""
+        return not self.chain.stages and self._locator.find_all(draft)
+
+    def forget_all(self, draft: planning.Draft) -> bool:
+        """What is known of the shards of a draft was wrong, or may have been; returns whether anything is forgotten."""
+        return self._locator.forget_all(draft)
+
+    def plan_found(self, draft: planning.Draft, reader: Reader) -> Plan:
+        """The plan of a draft whose chunks were all found."""
+        draft.finish(reader.max_gap_bytes, reader.max_request_bytes, missing_fills=self._locator.missing_fills)
+        return Plan.from_draft(draft, describe=lambda task: self._describe(draft.chunk_of(task)))
+
     def _read_found(self, draft: planning.Draft, targets: Any, reader: Reader, progress: Progress) -> bool:
         """Read what is where it was when it was last looked for; False where that has to be looked up."""
-        draft.finish(reader.max_gap_bytes, reader.max_request_bytes, missing_fills=self._locator.missing_fills)
-        plan = Plan.from_draft(draft, describe=lambda task: self._describe(draft.chunk_of(task)))
+        plan = self.plan_found(draft, reader)
         try:
             reader.execute(plan, targets, progress=progress)
         except (RingioError, OSError):
             # Nobody has looked at the shards: they may be others now, and what was read out of them anything.
-            if not self._locator.forget_all(draft):
+            if not self.forget_all(draft):
                 raise
             return False
         return True
 
-    def parts(self, boxes: Boxes) -> Iterable[tuple[Planner, Boxes]]:
+    def parts(self, boxes: Boxes | PlacedPoints) -> Iterable[tuple[Planner, Boxes | PlacedPoints]]:
         """What batches it takes to read boxes, and who plans them."""
         return ((self, boxes),)
 
-    def chunk_ids(self, boxes: Boxes) -> npt.NDArray[np.uint64]:
+    def chunk_ids(self, boxes: Boxes | PlacedPoints) -> npt.NDArray[np.uint64]:
         """The ids of the innermost chunks that boxes touch, ascending."""
-        draft = self._draft(boxes)
+        draft = self.draft(boxes)
         ids = draft.intersection().chunk_ids
-        self._keep(draft)
+        self.keep(draft)
         return ids
 
     @property
@@ -319,37 +334,30 @@ class Planner:
         """How many innermost chunks a chunk of the outer grid has."""
         return self._numbers.ids_per_file
 
-    def _read(
-        self,
-        found: planning.Intersection,
-        layouts: npt.NDArray[np.void],
-        targets: Any,
-        reader: Reader,
-        progress: Progress,
-    ) -> None:
+    def located_steps(
+        self, found: planning.Intersection, layouts: npt.NDArray[np.void], targets: Any, *, is_light: bool = True
+    ) -> Steps[None]:
+        """The steps of reading chunks that have to be looked up first."""
         for attempt in range(1, _ATTEMPTS + 1):
-            located = None
+            located: Located | None = None
             try:
-                located = self._locator.locate(found.chunk_ids, reader)
-                self._read_located(found, located, layouts, targets, reader, progress)
+                located = yield Work(partial(self._locator.locate, found.chunk_ids), is_light)
+                yield Execute((yield Work(partial(self._plan, found, located, layouts), is_light)), targets)
+                located.raise_first()
                 return
             except (RingioError, OSError) as error:
                 # What was read out of a shard while it was rewritten may look like anything.
-                changed = (
-                    located.has_changed(error) if located else isinstance(error, FileChangedError | FileNotFoundError)
-                )
+                if located:
+                    changed = yield Work(_asking(located, error), is_light)
+                else:
+                    changed = isinstance(error, FileChangedError | FileNotFoundError)
                 if attempt == _ATTEMPTS or not changed:
                     raise
 
-    def _read_located(
-        self,
-        found: planning.Intersection,
-        located: Located,
-        layouts: npt.NDArray[np.void],
-        targets: Any,
-        reader: Reader,
-        progress: Progress,
-    ) -> None:
+    def _plan(
+        self, found: planning.Intersection, located: Located, layouts: npt.NDArray[np.void], reader: Reader
+    ) -> Plan:
+        """The plan for all chunks that were found."""
         if located.bad is not None:
             found, located = _drop_bad(found, located)
         ids = found.chunk_ids
@@ -366,7 +374,7 @@ class Planner:
             max_request_bytes=max_request_bytes,
             missing_fills=located.missing_fills,
         )
-        plan = Plan.from_records(
+        return Plan.from_records(
             paths=located.paths,
             files=located.files,
             requests=requests,
@@ -381,15 +389,13 @@ class Planner:
             keep=located.keep,
             objects=located.objects,
         )
-        reader.execute(plan, targets, progress=progress)
-        if located.errors:
-            error = located.errors[0]
-            if len(located.errors) > 1:
-                error.add_note(f"and {len(located.errors) - 1} more shards of this batch cannot be read")
-            raise error
 
     def _describe(self, chunk_id: int) -> str:
         return f"chunk {self._numbers.coordinates(chunk_id)} of {self._directory!r}"
+
+
+def _asking(located: Located, error: Exception) -> Callable[[Reader], bool]:
+    return lambda _: located.has_changed(error)
 
 
 def _drop_bad(found: planning.Intersection, located: Located) -> tuple[planning.Intersection, Located]:

@@ -26,7 +26,7 @@ from ._grid import grid_shape
 from ._metadata import ArrayMetadata
 from ._node import Options
 from ._placed import place_all, place_points
-from ._planner import Planner, Progress
+from ._planner import Boxes, PlacedPoints, Planner, Progress
 from ._result import check_out, new_result, pick_fields
 from ._selection import Box, normalise_basic
 from ._staged import read_product
@@ -46,6 +46,28 @@ class Request(NamedTuple):
     wanted: Wanted
     fields: Any = None
     is_scalar: bool = False
+
+
+class Begun(NamedTuple):
+    """Requests on their way.
+
+    Attributes:
+        requests: what was asked for.
+        results: where the results are in the end.
+        targets: where they are read to.
+        placed: what is to be read; None: nothing.
+        places: the targets of that, which are not empty.
+    """
+
+    requests: Sequence[Request]
+    results: list[npt.NDArray[Any]]
+    targets: list[npt.NDArray[Any]]
+    placed: Boxes | PlacedPoints | None
+    places: list[npt.NDArray[Any]]
+
+    def finish(self) -> list[Any]:
+        """The results, once all is read."""
+        return [_finish(*parts) for parts in zip(self.requests, self.targets, self.results, strict=True)]
 
 
 class Selecting:
@@ -191,7 +213,14 @@ class Selecting:
         Raises:
             IndexError, TypeError, ValueError: as ``a[selection]``, and as ``get_basic_selection`` for ``out``.
         """
-        requests = [self._parse(selection) for selection in selections]
+        begun = self._begin([self._parse(selection) for selection in selections], out)
+        if begun.placed is not None:
+            self._planner.read(begun.placed, begun.places, self._options.get_reader(), progress)
+        finished = begun.finish()
+        return finished if out is None else list(out)
+
+    def _begin(self, requests: Sequence[Request], out: Sequence[Any] | None) -> Begun:
+        """What is to be read for requests, and where it goes."""
         if out is not None and len(out) != len(requests):
             raise ValueError(f"out has {len(out)} arrays for {len(requests)} selections")
         results = [
@@ -203,12 +232,9 @@ class Selecting:
             for request, result in zip(requests, results, strict=True)
         ]
         filled = [number for number, target in enumerate(targets) if target.size]
-        if filled:
-            places = [targets[number] for number in filled]
-            batch = place_all([requests[number].wanted for number in filled], places, self._planner)
-            self._planner.read(batch, places, self._options.get_reader(), progress)
-        finished = [_finish(*parts) for parts in zip(requests, targets, results, strict=True)]
-        return finished if out is None else list(out)
+        places = [targets[number] for number in filled]
+        placed = place_all([requests[number].wanted for number in filled], places, self._planner) if filled else None
+        return Begun(requests, results, targets, placed, places)
 
     def _parse(self, selection: Any) -> Request:
         """What ``a[selection]`` means."""
