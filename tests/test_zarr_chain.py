@@ -207,10 +207,15 @@ def test_inner_chunks_that_do_not_divide_the_shard() -> None:
         build(codecs=turned)
 
 
-def test_a_codec_around_a_shard_is_refused_by_name() -> None:
-    """A shard that is compressed as a whole is valid and not supported yet."""
-    with pytest.raises(UnsupportedError, match=r"codecs\[1\]: codec 'zstd' around a whole shard"):
-        build(codecs=shard([4, 6, 5], {"name": "zstd", "configuration": {}}))
+def test_codecs_around_shards() -> None:
+    """Those around the outermost shards are kept apart; around a shard in a shard they are refused by name."""
+    zstd: Any = {"name": "zstd", "configuration": {}}
+    pipeline = build(codecs=shard([4, 6, 5], zstd))
+    assert (len(pipeline.levels), [step["name"] for step in pipeline.wrapper]) == (1, ["zstd"])
+    nested = shard([4, 6, 5])
+    nested[0]["configuration"]["codecs"] = shard([2, 3, 5], zstd)
+    with pytest.raises(UnsupportedError, match=r"codecs\[1\]: codec 'zstd' around a shard that is inside a shard"):
+        build(codecs=nested)
 
 
 def test_sizes_that_no_integer_holds() -> None:

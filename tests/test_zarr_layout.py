@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
 
+import ringio
 import ringio_zarr
 from ringio_zarr import MetadataError, UnsupportedError
 
@@ -69,6 +70,34 @@ def test_shards_in_shards(tmp_path: Path, depth: int) -> None:
     ours = ringio_zarr.open_array(str(tmp_path / "a"))
     np.testing.assert_array_equal(ours[...], want)
     np.testing.assert_array_equal(ours[3:-1:3, 1:3], want[3:-1:3, 1:3])
+
+
+@pytest.mark.parametrize("location", ["start", "end"])
+@pytest.mark.parametrize(
+    "around",
+    [[ZstdCodec()], [GzipCodec(), Crc32cCodec()], [BloscCodec()], [Crc32cCodec()]],
+    ids=str,
+)
+def test_codecs_around_shards(tmp_path: Path, around: Any, location: Any) -> None:
+    """Shards that are compressed once more are decoded whole; missing shards and inner chunks stay missing."""
+    shards = ShardingCodec(chunk_shape=(2, 3), codecs=[BytesCodec(), ZstdCodec()], index_location=location)
+    theirs = zarr.create_array(
+        str(tmp_path / "a"), shape=(13, 11), chunks=(6, 6), dtype="<i4", serializer=shards, compressors=around,
+        fill_value=9,
+    )  # fmt: skip
+    theirs[:5, 1:] = np.arange(50).reshape(5, 10)
+    ours, want = ringio_zarr.open_array(str(tmp_path / "a")), theirs[...]
+    assert (ours.chunks, ours.shards) == (theirs.chunks, theirs.shards)
+    np.testing.assert_array_equal(ours[...], want)
+    np.testing.assert_array_equal(ours[3, ::-2], want[3, ::-2])
+    np.testing.assert_array_equal(ours.read_crops([[0, 0], [7, 2]], (6, 9)), np.stack([want[:6, :9], want[7:, 2:]]))
+    files = {str(file.relative_to(tmp_path / "a")): file.read_bytes() for file in (tmp_path / "a").rglob("*.*")}
+    files |= {f"c/0/{i}": (tmp_path / f"a/c/0/{i}").read_bytes() for i in range(2)}
+    np.testing.assert_array_equal(ringio_zarr.open_array(files)[...], want)  # type: ignore[arg-type]
+    (tmp_path / "a/c/0/1").write_bytes(b"nonsense")
+    with pytest.raises(ringio.DecodeError, match=r"c/0/1"):
+        ours[...]
+    np.testing.assert_array_equal(ours[:, :6], want[:, :6])
 
 
 def test_chunks_of_no_elements(tmp_path: Path) -> None:

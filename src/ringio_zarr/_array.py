@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ._awaiting import Awaiting
 from ._chain import build_pipeline
+from ._described import Described
 from ._metadata import ArrayMetadata
 from ._node import Node, Options
 from ._placed import place_all
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ._info import ArrayInfo
 
 
-class Array(Awaiting, Node):
+class Array(Awaiting, Described, Node):
     """A Zarr array, read-only; made by :func:`ringio_zarr.open`.
 
     Reads go to the files each time: nothing but shard indexes and open files is remembered. Any number of threads may

@@ -70,6 +70,10 @@ class Axis(NamedTuple):
         run = int(np.searchsorted(self.first_chunks, number, side="right")) - 1
         return int(self.starts[run]) + (number - int(self.first_chunks[run])) * int(self.lengths[run])
 
+    def length_of(self, number: int) -> int:
+        """The length of a chunk."""
+        return int(self.lengths[int(np.searchsorted(self.first_chunks, number, side="right")) - 1])
+
     def cut(self, starts: I64, counts: I64, steps: I64) -> Cuts:
         """Cut walks along this dimension where a run ends.
 

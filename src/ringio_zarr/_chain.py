@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -54,6 +55,7 @@ class Pipeline(NamedTuple):
         chunk_shape: elements of an innermost chunk along each array dimension.
         chunk_strides: bytes between neighbours along each array dimension in a decoded innermost chunk, whatever
             transposes there are, outside and inside the shards.
+        wrapper: codecs around each outermost shard, in the order of encoding, for ``ringio.codecs.chain``.
     """
 
     levels: tuple[Level, ...]
@@ -61,19 +63,21 @@ class Pipeline(NamedTuple):
     compiled: codecs.CompiledChain
     chunk_shape: tuple[int, ...]
     chunk_strides: tuple[int, ...]
+    wrapper: tuple[Any, ...] = ()
 
 
 def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
     """Work out how an array's chunks are found and decoded.
 
     Raises:
-        UnsupportedError: a codec around a whole shard; a codec that this build of ringio lacks; more chunks than can be
-            numbered with an int64.
+        UnsupportedError: a codec around a shard in a shard; a codec that this build of ringio lacks; more chunks than
+            can be numbered with an int64.
         MetadataError: inner chunks that do not divide their shard; a chunk too large to exist.
     """
     order = tuple(range(metadata.ndim))  # stored dimension k is array dimension order[k]
     chunk_shape = metadata.chunk_shape
     levels: list[Level] = []
+    wrapper: tuple[Any, ...] = ()
     steps = metadata.codecs
     place = Place(metadata.path, "codecs")
     while True:
@@ -83,9 +87,13 @@ def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
         sharding = next((i for i, step in enumerate(steps) if step["name"] == "sharding_indexed"), None)
         if sharding is None:
             break
-        if sharding + 1 < len(steps):
-            wrapper = steps[sharding + 1]["name"]
-            raise place.at(sharding + 1).unsupported(f"codec {wrapper!r} around a whole shard is not supported yet")
+        if around := steps[sharding + 1 :]:
+            if levels:
+                raise place.at(sharding + 1).unsupported(
+                    f"codec {around[0]['name']!r} around a shard that is inside a shard is not supported"
+                )
+            wrapper = _made(around, place)
+            _chain(around, place)  # so that what is wrong is said here
         inside = place.at(sharding).at("configuration")
         level = _build_level(steps[sharding], chunk_shape, order, inside)
         levels.append(level)
@@ -104,7 +112,7 @@ def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
     chain = _chain([step for step in steps if step["name"] != "transpose"], place)
     stored_shape = tuple(chunk_shape[dimension] for dimension in order)
     compiled = _compile(chain, stored_shape, metadata.dtype, place)
-    return Pipeline(tuple(levels), chain, compiled, chunk_shape, unpermute(compiled.strides, order))
+    return Pipeline(tuple(levels), chain, compiled, chunk_shape, unpermute(compiled.strides, order), wrapper)
 
 
 def _build_level(sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int, ...], place: Place) -> Level:
@@ -134,16 +142,20 @@ def _build_level(sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int
 
 
 def _chain(steps: list[Codec] | tuple[Codec, ...], place: Place) -> codecs.Chain:
-    made = [
-        make_codec(step["name"], step["configuration"], place.at(i)) if step["name"] in OBJECT_CODECS else step
-        for i, step in enumerate(steps)
-    ]
     try:
-        return codecs.chain(made)
+        return codecs.chain(_made(steps, place))
     except UnsupportedCodecError as error:
         raise place.unsupported(str(error)) from error
     except ValueError as error:
         raise place.error(str(error)) from error
+
+
+def _made(steps: Sequence[Codec], place: Place) -> tuple[Any, ...]:
+    """Codecs as ``ringio.codecs.chain`` takes them."""
+    return tuple(
+        make_codec(step["name"], step["configuration"], place.at(i)) if step["name"] in OBJECT_CODECS else step
+        for i, step in enumerate(steps)
+    )
 
 
 def _compile(

@@ -36,6 +36,10 @@ def make_locator(
         cache: keeps shard indexes.
         describe: names an innermost chunk by its id, for messages.
     """
+    if pipeline.wrapper:
+        from ._wrapped import WrappedStore
+
+        store = WrappedStore(store, pipeline.wrapper)
     if isinstance(store, LocalStore):
         files = ChunkFiles(store.location(path), metadata.chunk_keys, grid_shape)
         return ShardLocator(files, pipeline, cache, describe) if pipeline.levels else FilePerChunk(files)
