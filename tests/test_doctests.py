@@ -46,6 +46,12 @@ def test_there_are_examples():
     """The modules are found: an empty list would pass the test above."""
     assert "ringio.codecs" in MODULES
     assert "ringio_zarr._grid" in MODULES
-    assert {"errors.md", "faces.md", "fork-and-threads.md", "other-formats.md", "tracing.md", "tuning.md"} <= {
-        p.name for p in PAGES
-    }
+    assert {
+        "errors.md",
+        "faces.md",
+        "from-zarr-python.md",
+        "fork-and-threads.md",
+        "other-formats.md",
+        "tracing.md",
+        "tuning.md",
+    } <= {p.name for p in PAGES}

@@ -18,6 +18,8 @@ _ELSEWHERE: Final = "lists and masks are for a[...], oindex and vindex; newaxis 
 class BoundsCheckError(IndexError):
     """An index, or the number of a chunk, that is out of bounds."""
 
+    __module__ = "ringio_zarr"  # where it is to be imported from
+
     @classmethod
     def at(cls, number: int, dimension: int, length: int, path: str) -> BoundsCheckError:
         """The error for one index, in numpy's words."""
@@ -27,6 +29,8 @@ class BoundsCheckError(IndexError):
 
 class VindexInvalidSelectionError(IndexError):
     """What is given to ``vindex`` is neither coordinates nor a mask."""
+
+    __module__ = "ringio_zarr"
 
 
 class Box(NamedTuple):
