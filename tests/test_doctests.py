@@ -47,10 +47,13 @@ def test_there_are_examples():
     assert "ringio.codecs" in MODULES
     assert "ringio_zarr._grid" in MODULES
     assert {
+        "async.md",
+        "byte-ranges.md",
+        "cloud.md",
         "errors.md",
         "faces.md",
-        "from-zarr-python.md",
         "fork-and-threads.md",
+        "from-zarr-python.md",
         "other-formats.md",
         "tracing.md",
         "tuning.md",

@@ -765,7 +765,7 @@ class TestServers:
                 assert {meta["path"]: meta["size"] for meta in found["objects"]} == {"b/c d": 5, "b/e%20f": 5}
         with ringio.Reader() as reader, pytest.raises((ringio.RingioError, OSError, NotImplementedError)) as caught:
             list(ringio.Store(nginx.base_url, reader=reader).list())
-        assert nginx.base_url.rpartition("/")[2] in str(caught.value)
+        assert "plain HTTP" in str(caught.value)
 
 
 class TestCrowds:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ._entries import Entry, is_quoted, join, relative
 from ._errors import STORE_FAILED, RingioError, StoreError
+from ._paths import scheme_of
 from ._reader import Reader
 from ._store_errors import sort_out
 
@@ -33,7 +34,7 @@ def look_up(url: str, reader: Reader) -> Entry:
 def list_folder(url: str, reader: Reader) -> list[Entry]:
     """The objects and folders right below a URL."""
     root, key = _split(url)
-    with _system_errors(url):
+    with _system_errors(url), _errors_of_lists(url):
         found = _store_of(root, reader).list_with_delimiter(key or None)
     folders = [Entry(join(root, prefix), "directory") for prefix in found["common_prefixes"]]
     return sorted([*folders, *(_entry(root, meta) for meta in found["objects"])], key=lambda entry: entry.name)
@@ -42,7 +43,7 @@ def list_folder(url: str, reader: Reader) -> list[Entry]:
 def walk(url: str, reader: Reader) -> Iterator[Entry]:
     """All objects below a URL, in the order in which the store gives them."""
     root, key = _split(url)
-    with _system_errors(url):
+    with _system_errors(url), _errors_of_lists(url):
         for chunk in _store_of(root, reader).list(key or None):
             for meta in chunk:
                 yield _entry(root, meta)
@@ -67,6 +68,18 @@ def _entry(root: str, meta: Any) -> Entry:
 
 def _store_of(root: str, reader: Reader) -> Any:
     return reader.store_of(join(root, "x"))  # any key: an origin has one store
+
+
+@contextmanager
+def _errors_of_lists(url: str) -> Iterator[None]:
+    """Plain HTTP has no lists; obstore asks for one in the way of WebDAV, which few servers know."""
+    try:
+        yield
+    except Exception as error:
+        if scheme_of(url) not in ("http", "https") or isinstance(_as_system_error(error, url), PermissionError):
+            raise
+        text = f"a server of plain HTTP, without WebDAV, does not say what there is ({sort_out(error).text})"
+        raise StoreError(errno.EIO, text, url) from error
 
 
 @contextmanager
