@@ -61,7 +61,7 @@ RINGIO_ZARR_FLOORS = [
     ["_metadata", "_store"],
     ["_consolidated", "_foreign"],
     ["_load", "_stores"],
-    ["_stored", "_info"],
+    ["_stored", "_info", "_other_codecs", "_whole_shards"],
     ["_described"],
     ["_chain", "_node"],
     ["_sharding"],

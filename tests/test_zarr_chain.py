@@ -208,14 +208,16 @@ def test_inner_chunks_that_do_not_divide_the_shard() -> None:
 
 
 def test_codecs_around_shards() -> None:
-    """Those around the outermost shards are kept apart; around a shard in a shard they are refused by name."""
+    """Around the outermost shards they are kept apart, around a shard in a shard it is decoded as a whole."""
     zstd: Any = {"name": "zstd", "configuration": {}}
     pipeline = build(codecs=shard([4, 6, 5], zstd))
     assert (len(pipeline.levels), [step["name"] for step in pipeline.wrapper]) == (1, ["zstd"])
     nested = shard([4, 6, 5])
     nested[0]["configuration"]["codecs"] = shard([2, 3, 5], zstd)
-    with pytest.raises(UnsupportedError, match=r"codecs\[1\]: codec 'zstd' around a shard that is inside a shard"):
-        build(codecs=nested)
+    pipeline = build(codecs=nested)
+    assert (len(pipeline.levels), len(pipeline.compiled.stages)) == (1, 2)
+    with pytest.raises(UnsupportedError, match=r"codecs\[0\]: codec 'bitround' in front of shards"):
+        build(codecs=[{"name": "numcodecs.bitround", "configuration": {"keepbits": 3}}, *shard([4, 6, 5])])
 
 
 def test_sizes_that_no_integer_holds() -> None:

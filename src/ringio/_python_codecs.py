@@ -84,6 +84,11 @@ def register(name: str, factory: Factory) -> None:
     _factories[name] = factory
 
 
+def is_registered(name: str) -> bool:
+    """Whether :func:`register` was given a codec of that name."""
+    return name in _factories
+
+
 def registered(name: str) -> Factory | None:
     """What :func:`register` was given for a name; None: nothing."""
     return _factories.get(name)

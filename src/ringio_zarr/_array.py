@@ -46,6 +46,8 @@ class Array(Awaiting, Described, Node):
     metadata_type = ArrayMetadata
 
     def __init__(self, store: Store, path: str, metadata: ArrayMetadata, options: Options) -> None:
+        if options.allow_pickle:
+            metadata = metadata._replace(allow_pickle=True)
         super().__init__(store, path, metadata, options)
         self._metadata = metadata
         self._location = self.location

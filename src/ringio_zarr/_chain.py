@@ -14,7 +14,6 @@ from ._codecs import Codec
 from ._errors import Place
 from ._grid import c_strides, grid_shape, unpermute
 from ._metadata import ArrayMetadata
-from ._vlen import OBJECT_CODECS, make_codec
 
 _INDEX_ENTRY_NBYTES: Final = 16  # offset and nbytes, u64 each
 _MAX_INT64: Final = 2**63 - 1
@@ -70,8 +69,8 @@ def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
     """Work out how an array's chunks are found and decoded.
 
     Raises:
-        UnsupportedError: a codec around a shard in a shard; a codec that this build of ringio lacks; more chunks than
-            can be numbered with an int64.
+        UnsupportedError: a codec that is not there, or in front of shards; more chunks than can be numbered with an
+            int64.
         MetadataError: inner chunks that do not divide their shard; a chunk too large to exist.
     """
     order = tuple(range(metadata.ndim))  # stored dimension k is array dimension order[k]
@@ -81,21 +80,21 @@ def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
     steps = metadata.codecs
     place = Place(metadata.path, "codecs")
     while True:
-        for step in steps:
-            if step["name"] == "transpose":
-                order = tuple(order[dimension] for dimension in step["configuration"]["order"])
         sharding = next((i for i, step in enumerate(steps) if step["name"] == "sharding_indexed"), None)
         if sharding is None:
             break
+        for i, step in enumerate(steps[:sharding]):
+            if step["name"] != "transpose":
+                raise place.at(i).unsupported(f"codec {step['name']!r} in front of shards is not supported")
+        if levels and sharding + 1 < len(steps):
+            break  # a shard in a shard that has codecs around it is decoded as a whole
+        for step in steps[:sharding]:
+            order = tuple(order[dimension] for dimension in step["configuration"]["order"])
         if around := steps[sharding + 1 :]:
-            if levels:
-                raise place.at(sharding + 1).unsupported(
-                    f"codec {around[0]['name']!r} around a shard that is inside a shard is not supported"
-                )
-            wrapper = _made(around, place)
-            _chain(around, place)  # so that what is wrong is said here
+            wrapper = _made(around, place, metadata, sharding + 1)
+            _chain(around, place, metadata, sharding + 1)  # so that what is wrong is said here
         inside = place.at(sharding).at("configuration")
-        level = _build_level(steps[sharding], chunk_shape, order, inside)
+        level = _build_level(steps[sharding], chunk_shape, order, inside, metadata)
         levels.append(level)
         chunk_shape = level.chunk_shape
         steps = steps[sharding]["configuration"]["codecs"]
@@ -108,14 +107,19 @@ def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
     count = prod(grid) * prod(level.entry_count for level in levels)
     if count > _MAX_INT64:
         raise Place(metadata.path, "shape").unsupported(f"{count} chunks are more than 2**63 - 1")
-    # The transposes among these steps are in 'order' already, so the chain is given the array as they leave it.
-    chain = _chain([step for step in steps if step["name"] != "transpose"], place)
+    # The chain is given the array as the transposes in front of it leave it, outside of shards and inside.
+    first = next((i for i, step in enumerate(steps) if step["name"] != "transpose"), len(steps))
+    for step in steps[:first]:
+        order = tuple(order[dimension] for dimension in step["configuration"]["order"])
+    chain = _chain(steps[first:], place, metadata, first)
     stored_shape = tuple(chunk_shape[dimension] for dimension in order)
     compiled = _compile(chain, stored_shape, metadata.dtype, place)
     return Pipeline(tuple(levels), chain, compiled, chunk_shape, unpermute(compiled.strides, order), wrapper)
 
 
-def _build_level(sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int, ...], place: Place) -> Level:
+def _build_level(
+    sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int, ...], place: Place, metadata: ArrayMetadata
+) -> Level:
     configuration = sharding["configuration"]
     inner_shape = unpermute(configuration["chunk_shape"], order)
     for k, dimension in enumerate(order):
@@ -127,7 +131,7 @@ def _build_level(sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int
     if entry_count * _INDEX_ENTRY_NBYTES > _MAX_INT64:
         raise place.at("chunk_shape").error(f"a shard of {entry_count} inner chunks")
     index_place = place.at("index_codecs")
-    index_chain = _chain(configuration["index_codecs"], index_place)
+    index_chain = _chain(configuration["index_codecs"], index_place, metadata)
     checksums = sum(codec["name"] == "crc32c" for codec in configuration["index_codecs"])
     return Level(
         chunk_shape=inner_shape,
@@ -141,21 +145,43 @@ def _build_level(sharding: Codec, outer_shape: tuple[int, ...], order: tuple[int
     )
 
 
-def _chain(steps: list[Codec] | tuple[Codec, ...], place: Place) -> codecs.Chain:
+def _chain(steps: Sequence[Codec], place: Place, metadata: ArrayMetadata, first: int = 0) -> codecs.Chain:
+    """The chain of some codecs, the first of which stands at place ``first``."""
+    made = _made(steps, place, metadata, first)
     try:
-        return codecs.chain(_made(steps, place))
+        return codecs.chain(made)
     except UnsupportedCodecError as error:
         raise place.unsupported(str(error)) from error
     except ValueError as error:
         raise place.error(str(error)) from error
 
 
-def _made(steps: Sequence[Codec], place: Place) -> tuple[Any, ...]:
+def _made(steps: Sequence[Codec], place: Place, metadata: ArrayMetadata, first: int) -> tuple[Any, ...]:
     """Codecs as ``ringio.codecs.chain`` takes them."""
-    return tuple(
-        make_codec(step["name"], step["configuration"], place.at(i)) if step["name"] in OBJECT_CODECS else step
-        for i, step in enumerate(steps)
-    )
+    places = [place.at(first + i) if metadata.zarr_format == 3 else Place(metadata.path) for i in range(len(steps))]
+    return tuple([_make_codec(step, at, metadata) for step, at in zip(steps, places, strict=True)])
+
+
+def _make_codec(step: Codec, place: Place, metadata: ArrayMetadata) -> Any:
+    """A codec: ringio's own by name, others as objects."""
+    name, configuration = step["name"], step["configuration"]
+    if name == "sharding_indexed":
+        from ._whole_shards import WholeShard  # late: hardly any array has such shards
+
+        inside = place.at("configuration")
+        return WholeShard(
+            configuration["chunk_shape"],
+            _chain(configuration["codecs"], inside.at("codecs"), metadata),
+            _chain(configuration["index_codecs"], inside.at("index_codecs"), metadata),
+            configuration["index_location"],
+            metadata.fill_data,
+            metadata.fill_item,
+        )
+    if name in codecs.NAMES or codecs.is_registered(name):
+        return step
+    from ._other_codecs import find_codec  # late: most arrays need none
+
+    return find_codec(name, configuration, metadata.zarr_format, place, allow_pickle=metadata.allow_pickle)
 
 
 def _compile(

@@ -220,7 +220,7 @@ def _v2_text(configuration: Mapping[str, Any]) -> str:
     """A codec of numcodecs as it writes itself, where it is installed; its name and configuration where it is not."""
     rest = {key: value for key, value in configuration.items() if key != "id"}
     try:
-        from numcodecs import get_codec  # type: ignore[import-untyped]
+        from numcodecs import get_codec
 
         return repr(get_codec(dict(configuration)))
     except Exception:  # not installed, or it has no such codec: that is no reason to show nothing

@@ -52,6 +52,7 @@ class ArrayMetadata(NamedTuple):
         axes: how each dimension is cut where the chunks are not all of one shape, ``chunk_shape`` being that of the
             first one; None for a regular grid.
         fill_item: what is in a missing chunk, where items have no fixed size.
+        allow_pickle: whoever opened the array trusts what pickled data does.
     """
 
     path: str
@@ -69,6 +70,7 @@ class ArrayMetadata(NamedTuple):
     document: Mapping[str, Any]
     axes: tuple[Axis, ...] | None = None
     fill_item: Any = None
+    allow_pickle: bool = False
 
     @property
     def ndim(self) -> int:

@@ -22,11 +22,13 @@ class Options(NamedTuple):
         reader: does the work; None: the reader that the whole process shares.
         cache: keeps shard indexes.
         use_consolidated: whether groups use consolidated metadata, as zarr-python has it.
+        allow_pickle: run what pickled data says.
     """
 
     reader: Reader | None = None
     cache: ShardIndexCache = default_cache
     use_consolidated: bool | str | None = None
+    allow_pickle: bool = False
 
     def get_reader(self) -> Reader:
         """The reader."""
@@ -40,7 +42,7 @@ class Options(NamedTuple):
     def _configuration(self) -> tuple[object, ...]:
         # What a reader pickles as is how it is configured.
         cache = self.cache.capacity_bytes, self.cache.max_age_s
-        return cache, self.reader and self.reader.__reduce__(), self.use_consolidated
+        return cache, self.reader and self.reader.__reduce__(), self.use_consolidated, self.allow_pickle
 
     def __hash__(self) -> int:
         return hash(self.cache.capacity_bytes)

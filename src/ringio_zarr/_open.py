@@ -33,6 +33,7 @@ def open(  # noqa: A001  # as zarr.open
     reader: Reader | None = None,
     cache: ShardIndexCache | None = None,
     shard_index_cache_bytes: int | None = None,
+    allow_pickle: bool = False,
 ) -> Array | Group:
     """Open an array or a group, whichever is there.
 
@@ -49,6 +50,7 @@ def open(  # noqa: A001  # as zarr.open
         reader: does the work; None: one that the whole process shares.
         cache: keeps shard indexes; None: one of 64 MiB that the whole process shares.
         shard_index_cache_bytes: short for ``cache=Cache(shard_index_cache_bytes)``.
+        allow_pickle: decode what codec ``pickle`` has encoded, which may run any code: for data that is trusted only.
 
     Raises:
         FileNotFoundError: there is no metadata document.
@@ -64,7 +66,7 @@ def open(  # noqa: A001  # as zarr.open
         >>> ringio_zarr.open("temperature.zarr")  # doctest: +SKIP
         <ringio_zarr.Array '/data/temperature.zarr' shape=(365, 721, 1440) dtype=<f4 chunks=(1, 721, 1440)>
     """
-    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes)
+    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes, allow_pickle)
     found = _find(store, path, mode, zarr_format, options)
     return make_node(found.store, found.path, found.loaded, options)
 
@@ -79,13 +81,14 @@ def open_array(
     reader: Reader | None = None,
     cache: ShardIndexCache | None = None,
     shard_index_cache_bytes: int | None = None,
+    allow_pickle: bool = False,
 ) -> Array:
     """Open an array; everything as in :func:`open`.
 
     Raises:
         MetadataError: there is a group.
     """
-    options = _options(None, store_options, reader, cache, shard_index_cache_bytes)
+    options = _options(None, store_options, reader, cache, shard_index_cache_bytes, allow_pickle)
     found = _find(store, path, mode, zarr_format, options)
     metadata = found.loaded.metadata
     if not isinstance(metadata, ArrayMetadata):
@@ -104,13 +107,14 @@ def open_group(
     reader: Reader | None = None,
     cache: ShardIndexCache | None = None,
     shard_index_cache_bytes: int | None = None,
+    allow_pickle: bool = False,
 ) -> Group:
     """Open a group; everything as in :func:`open`.
 
     Raises:
         MetadataError: there is an array.
     """
-    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes)
+    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes, allow_pickle)
     found = _find(store, path, mode, zarr_format, options)
     node = make_node(found.store, found.path, found.loaded, options)
     if not isinstance(node, Group):
@@ -144,6 +148,7 @@ def _options(
     reader: Reader | None,
     cache: ShardIndexCache | None,
     shard_index_cache_bytes: int | None,
+    allow_pickle: bool = False,
 ) -> Options:
     if not isinstance(use_consolidated, bool | str | None):
         raise TypeError(f"use_consolidated is {use_consolidated!r}; True, False, None or a key is due")
@@ -157,7 +162,7 @@ def _options(
         if cache is not None:
             raise ValueError("cache and shard_index_cache_bytes say the same thing: give one or the other")
         cache = ShardIndexCache(shard_index_cache_bytes)
-    return Options(reader, default_cache if cache is None else cache, use_consolidated)
+    return Options(reader, default_cache if cache is None else cache, use_consolidated, allow_pickle)
 
 
 def _find(store: Any, path: str, mode: str, zarr_format: ZarrFormat | None, options: Options) -> _Found:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import Place
-
 # Of the last one, which is no object codec of zarr-python 3, each item is one of some labels.
 OBJECT_CODECS: Final = ("vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2", "pickle", "categorize")
-_OURS: Final = {"vlen-utf8", "vlen-bytes"}
 _LENGTH_NBYTES: Final = 4
 
 
@@ -78,25 +74,3 @@ def split(data: memoryview) -> list[bytes]:
         items.append(data[place : place + nbytes].tobytes())
         place += nbytes
     return items
-
-
-def make_codec(name: str, configuration: Mapping[str, Any], place: Place) -> Any:
-    """An object codec, for a chain.
-
-    Raises:
-        UnsupportedError: numcodecs is due for it and not installed, or does not know it.
-        MetadataError: it makes no sense of the configuration.
-    """
-    if name in _OURS:
-        return VlenCodec(name)
-    try:
-        import numcodecs  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise place.unsupported(f"codec {name!r} needs numcodecs: pip install numcodecs") from error
-    try:
-        codec = numcodecs.get_codec({"id": name, **configuration})
-    except ImportError as error:
-        raise place.unsupported(f"codec {name!r}: {error}") from error
-    except Exception as error:  # whatever its own constructor finds wrong
-        raise place.error(f"codec {name!r}: {type(error).__name__}: {error}") from error
-    return codec

@@ -1,0 +1,358 @@
+"""Goal: what zarr-python has encoded with any codec of numcodecs, of Zarr v3, or of anybody else is read, the same; a
+codec that is not there is named, with what would have to be installed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from numcodecs.registry import codec_registry
+
+import ringio_zarr
+from ringio import codecs
+from ringio_zarr import UnsupportedError
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+]
+
+NUMBERS = (np.arange(35 * 21) % 100).reshape(35, 21)
+LZMA2 = {"id": 33, "preset": 1}
+
+FILTERS = {
+    "delta": [("<i4", numcodecs.Delta("<i4")), (">i2", numcodecs.Delta(">i2", ">i4")), ("<f8", numcodecs.Delta("<f8"))],
+    "fixedscaleoffset": [
+        ("<f8", numcodecs.FixedScaleOffset(10, 2.5, "<f8", "<u2")),
+        ("<f4", numcodecs.FixedScaleOffset(0.1, 7, "<f4", "<i4")),
+        ("<f2", numcodecs.FixedScaleOffset(1, 2, "<f2", "<i2")),
+        ("<i4", numcodecs.FixedScaleOffset(3, 1, "<i4", "u1")),
+    ],
+    "quantize": [("<f8", numcodecs.Quantize(2, "<f8")), ("<f8", numcodecs.Quantize(1, "<f8", "<f4"))],
+    "bitround": [("<f4", numcodecs.BitRound(4)), ("<f2", numcodecs.BitRound(3))],
+    "astype": [("<i8", numcodecs.AsType("u1", "<i8")), (">f8", numcodecs.AsType("<f4", ">f8"))],
+    "packbits": [("?", numcodecs.PackBits())],
+    "shuffle": [("<i4", numcodecs.Shuffle()), ("<i2", numcodecs.Shuffle(2)), ("<f8", numcodecs.Shuffle(8))],
+    "crc32": [("<i4", numcodecs.CRC32()), ("<i4", numcodecs.CRC32("end"))],
+    "crc32c": [("<i4", numcodecs.CRC32C()), ("<i4", numcodecs.CRC32C("start"))],
+    "adler32": [("<i4", numcodecs.Adler32()), ("<i4", numcodecs.Adler32("end"))],
+    "fletcher32": [("<i4", numcodecs.Fletcher32()), ("u1", numcodecs.Fletcher32())],
+    "jenkins_lookup3": [("<i4", numcodecs.JenkinsLookup3()), ("<i4", numcodecs.JenkinsLookup3(5))],
+    "base64": [("<i4", numcodecs.Base64())],
+    "blosc": [
+        (dtype, numcodecs.Blosc(cname, 5, shuffle))
+        for dtype in ("u1", "<f8")
+        for cname in ("lz4", "lz4hc", "blosclz", "zlib", "zstd")
+        for shuffle in (-1, 0, 1, 2)
+    ],
+    "zstd": [("<i4", numcodecs.Zstd(1)), ("<i4", numcodecs.Zstd(1, checksum=True))],
+    "lz4": [("<i4", numcodecs.LZ4())],
+    "zlib": [("<i4", numcodecs.Zlib())],
+    "gzip": [("<i4", numcodecs.GZip())],
+    "bz2": [("<i4", numcodecs.BZ2())],
+    "lzma": [
+        ("<i4", numcodecs.LZMA()),
+        ("<i4", numcodecs.LZMA(format=2)),
+        ("<i4", numcodecs.LZMA(format=3, filters=[LZMA2])),
+    ],
+}
+OBJECTS = {
+    "vlen-utf8": (numcodecs.VLenUTF8(), ["", "añb", "x" * 300]),
+    "vlen-bytes": (numcodecs.VLenBytes(), [b"", b"a\0b", b"x" * 300]),
+    "vlen-array": (numcodecs.VLenArray("<i4"), [np.arange(n, dtype="<i4") for n in (0, 1, 5)]),
+    "json2": (numcodecs.JSON(), ["a", 1, None, [1, 2], {"b": 3.5}]),
+    "msgpack2": (numcodecs.MsgPack(), ["a", 1, None, [1, 2], {"b": 3.5}]),
+    "categorize": (numcodecs.Categorize(["a", "b"], dtype=object), ["a", "b", ""]),
+    "pickle": (numcodecs.Pickle(), ["a", 1, None, (1, 2)]),
+}
+NOT_HERE = {"zfpy", "pcodec"}  # they take packages of their own
+
+
+def test_every_codec_of_numcodecs_is_tried():
+    assert set(codec_registry) - NOT_HERE <= set(FILTERS) | set(OBJECTS)
+
+
+def write_v2(path, data, filters, compressor, order="C"):
+    """A v2 array of 35 x 21 in chunks of 10 x 8, by numcodecs: zarr-python writes some dtypes and codecs no more."""
+    path.mkdir()
+    document = {
+        "zarr_format": 2,
+        "shape": data.shape,
+        "chunks": [10, 8],
+        "dtype": data.dtype.str,
+        "order": order,
+        "fill_value": None,
+        "filters": [codec.get_config() for codec in filters],
+        "compressor": compressor and compressor.get_config(),
+    }
+    (path / ".zarray").write_text(json.dumps(document))
+    for i in range(4):
+        for j in range(3):
+            chunk = np.zeros((10, 8), data.dtype)
+            part = data[10 * i : 10 * i + 10, 8 * j : 8 * j + 8]
+            chunk[: part.shape[0], : part.shape[1]] = part
+            encoded = chunk.ravel(order)
+            for codec in (*filters, *([compressor] if compressor else [])):
+                encoded = codec.encode(encoded)
+            (path / f"{i}.{j}").write_bytes(bytes(encoded))
+
+
+def check(path, **options):
+    ours, theirs = ringio_zarr.open(path, **options), zarr.open(str(path), mode="r")
+    for selection in (..., (3, 4), (slice(5, 33, 3), slice(None, None, 2)), (slice(0, 0), 1)):
+        expected, got = theirs[selection], ours[selection]
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+    starts = np.array([[0, 0], [7, 3], [30, 16], [7, 3]])
+    crops = ours.read_crops(starts, (5, 5))
+    for crop, (row, column) in zip(crops, starts, strict=True):
+        np.testing.assert_array_equal(crop, theirs[row : row + 5, column : column + 5])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    ("dtype", "codec"),
+    [pair for pairs in FILTERS.values() for pair in pairs],
+    ids=lambda value: value if isinstance(value, str) else value.codec_id,
+)
+def test_codecs_of_v2(tmp_path, dtype, codec, order):
+    data = NUMBERS.astype(dtype) * (1 if np.dtype(dtype).kind in "iub" else np.dtype(dtype).type(1.25))
+    data = data.astype(dtype)
+    if codec.codec_id == "blosc":  # zarr-python passes items of the dtype on to it
+        write_v2(tmp_path / "a", data, [], codec, order)
+    else:
+        write_v2(tmp_path / "a", data, [codec], numcodecs.Zlib(), order)
+        check(tmp_path / "a")
+        write_v2(tmp_path / "b", data, [codec], None, order)
+        check(tmp_path / "b")
+        return
+    check(tmp_path / "a")
+
+
+def test_filters_in_any_order(tmp_path):
+    filters = [numcodecs.Delta("<i4"), numcodecs.BZ2(), numcodecs.CRC32(), numcodecs.LZ4(), numcodecs.Fletcher32()]
+    write_v2(tmp_path / "a", NUMBERS.astype("<i4"), filters, numcodecs.LZMA())
+    check(tmp_path / "a")
+    write_v2(tmp_path / "b", NUMBERS.astype("<f8"), [
+        numcodecs.FixedScaleOffset(0, 10, "<f8", "<i8"), numcodecs.Delta("<i8", "<i2"), numcodecs.Shuffle(2),
+        numcodecs.Base64(),
+    ], numcodecs.Blosc())  # fmt: skip
+    check(tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTS if name not in ("pickle", "categorize")])
+def test_object_codecs_of_v2(tmp_path, name):
+    codec, items = OBJECTS[name]
+    data = np.empty((35, 21), object)
+    for i in range(data.size):
+        data.flat[i] = items[i % len(items)]
+    write_v2(tmp_path / "a", data, [codec], numcodecs.Zstd())
+    out = ringio_zarr.open(tmp_path / "a")[...]
+    for i in range(data.size):
+        np.testing.assert_equal(out.flat[i], data.flat[i])
+
+
+def test_pickle_only_for_who_asks_for_it(tmp_path):
+    codec, items = OBJECTS["pickle"]
+    data = np.empty((35, 21), object)
+    for i in range(data.size):
+        data.flat[i] = items[i % len(items)]
+    write_v2(tmp_path / "a", data, [codec], None)
+    with pytest.raises(UnsupportedError, match="allow_pickle=True"):
+        ringio_zarr.open(tmp_path / "a")
+    assert (ringio_zarr.open(tmp_path / "a", allow_pickle=True)[...] == data).all()
+    assert (ringio_zarr.open_array(tmp_path / "a", allow_pickle=True)[3] == data[3]).all()
+    group = tmp_path / "g"
+    group.mkdir()
+    (group / ".zgroup").write_text('{"zarr_format": 2}')
+    write_v2(group / "a", data, [codec], None)
+    assert (ringio_zarr.open_group(group, allow_pickle=True)["a"][3] == data[3]).all()
+
+
+def test_gdal_writes_a_key_that_numcodecs_does_not_know(tmp_path):
+    write_v2(tmp_path / "a", NUMBERS.astype("<i4"), [], numcodecs.LZMA())
+    document = json.loads((tmp_path / "a/.zarray").read_text())
+    for key, value in (("delta", 4), ("filters", [{"id": 3, "dist": 4}, LZMA2])):
+        document["compressor"][key] = value
+        (tmp_path / "a/.zarray").write_text(json.dumps(document))
+        np.testing.assert_array_equal(ringio_zarr.open(tmp_path / "a")[...], NUMBERS)
+
+
+# ----------------------------------------------------------------------------------------------------------- Zarr v3
+
+COMPRESSORS_V3 = [
+    {"name": f"numcodecs.{name}", "configuration": configuration}
+    for name, configuration in [
+        ("blosc", {"cname": "zstd", "shuffle": 1}),
+        ("zstd", {"level": 1}),
+        ("lz4", {}),
+        ("zlib", {}),
+        ("gzip", {}),
+        ("bz2", {}),
+        ("lzma", {"format": 1}),
+        ("shuffle", {}),
+        ("shuffle", {"elementsize": 2}),
+        ("crc32", {}),
+        ("crc32c", {}),
+        ("crc32c", {"location": "start"}),
+        ("adler32", {"location": "end"}),
+        ("fletcher32", {}),
+        ("jenkins_lookup3", {"initval": 3}),
+    ]
+]
+
+
+@pytest.mark.parametrize("shards", [None, (20, 8)])
+@pytest.mark.parametrize("compressor", COMPRESSORS_V3, ids=lambda value: value["name"])
+def test_numcodecs_in_v3(tmp_path, compressor, shards):
+    array = zarr.create_array(
+        tmp_path / "a", shape=(35, 21), chunks=(10, 8), shards=shards, dtype="int16", compressors=[compressor],
+        filters=[{"name": "numcodecs.delta", "configuration": {"dtype": "<i2"}}], fill_value=7,
+    )  # fmt: skip
+    array[:20] = NUMBERS[:20]
+    check(tmp_path / "a")
+
+
+def shards(chunk_shape, inner, index_location):
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    configuration = {
+        "chunk_shape": chunk_shape,
+        "codecs": inner or [little, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}],
+        "index_codecs": [little, {"name": "crc32c"}],
+        "index_location": index_location,
+    }
+    return {"name": "sharding_indexed", "configuration": configuration}
+
+
+TURN = {"name": "transpose", "configuration": {"order": [1, 0]}}
+GZIP = {"name": "gzip", "configuration": {"level": 1}}
+
+
+@pytest.mark.parametrize("index_location", ["start", "end"])
+def test_codecs_around_shards(tmp_path, index_location):
+    """zarr-python writes none, but reads them."""
+    array = zarr.create_array(
+        tmp_path / "a", shape=(35, 21), chunks=(20, 20), dtype="int16", fill_value=7, compressors=None, filters=[TURN],
+        serializer=shards([10, 5], None, index_location),
+    )  # fmt: skip
+    array[:15] = NUMBERS[:15]
+    np.testing.assert_array_equal(ringio_zarr.open(tmp_path / "a")[...], array[...])
+    document = json.loads((tmp_path / "a/zarr.json").read_text())
+    document["codecs"].append(GZIP)
+    (tmp_path / "a/zarr.json").write_text(json.dumps(document))
+    for shard in (tmp_path / "a/c").rglob("*"):
+        if shard.is_file():
+            shard.write_bytes(numcodecs.GZip().encode(shard.read_bytes()))
+    check(tmp_path / "a")
+
+
+@pytest.mark.parametrize("index_location", ["start", "end"])
+def test_codecs_around_shards_in_shards(tmp_path, index_location):
+    inner = [TURN, shards([10, 5], None, index_location), GZIP]
+    array = zarr.create_array(
+        tmp_path / "a", shape=(70, 21), chunks=(40, 20), dtype="int16", fill_value=7, compressors=None, filters=None,
+        serializer=shards([20, 20], inner, "end"),
+    )  # fmt: skip
+    array[:15] = NUMBERS[:15]
+    check(tmp_path / "a")
+
+
+# ------------------------------------------------------------------------------------------------- codecs of others
+
+
+class Inverted(numcodecs.abc.Codec):
+    codec_id = "test_inverted"
+
+    def encode(self, buf):
+        return (~numcodecs.compat.ensure_contiguous_ndarray(buf).view("u1")).tobytes()
+
+    decode = encode
+
+
+def test_codecs_registered_with_numcodecs_and_ringio(tmp_path):
+    numcodecs.register_codec(Inverted)
+    write_v2(tmp_path / "a", NUMBERS.astype("<i4"), [Inverted()], None)
+    check(tmp_path / "a")
+    del codec_registry["test_inverted"]
+    with pytest.raises(UnsupportedError, match=r"'test_inverted' is not supported.*register"):
+        ringio_zarr.open(tmp_path / "a")
+    from ringio import _python_codecs
+
+    try:
+        codecs.register("test_inverted", lambda configuration: Inverted())
+        np.testing.assert_array_equal(ringio_zarr.open(tmp_path / "a")[...], NUMBERS)
+    finally:
+        _python_codecs._factories.clear()
+
+
+def test_codecs_registered_with_zarr(tmp_path):
+    from dataclasses import dataclass
+
+    from zarr.abc.codec import BytesBytesCodec
+    from zarr.registry import register_codec
+
+    @dataclass(frozen=True)
+    class Reversed(BytesBytesCodec):
+        is_fixed_size = True
+
+        @classmethod
+        def from_dict(cls, data):
+            return cls()
+
+        def to_dict(self):
+            return {"name": "test.reversed"}
+
+        def compute_encoded_size(self, input_byte_length, chunk_spec):
+            return input_byte_length
+
+        async def _decode_single(self, chunk_bytes, chunk_spec):
+            return chunk_spec.prototype.buffer.from_bytes(chunk_bytes.to_bytes()[::-1])
+
+        _encode_single = _decode_single
+
+    register_codec("test.reversed", Reversed)
+    array = zarr.create_array(
+        tmp_path / "a", shape=(35, 21), chunks=(10, 8), dtype="int16", compressors=[{"name": "test.reversed"}]
+    )
+    array[...] = NUMBERS
+    check(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        ({"id": "zfpy", "mode": 4, "tolerance": -1}, r"'zfpy'.*pip install numcodecs\[zfpy\]"),
+        ({"id": "imagecodecs_jpeg"}, "zarray.*pip install imagecodecs"),
+        ({"id": "grib", "var": "t"}, "pip install kerchunk"),
+        ({"id": "nobody_has_this"}, r"'nobody_has_this' is not supported.*numcodecs.*ringio\.codecs\.register"),
+        ({"id": "blosc", "cname": "snappy", "clevel": 1, "shuffle": 1}, "snappy"),
+    ],
+)
+def test_codecs_that_are_not_there(tmp_path, codec, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zfpy", None)
+    write_v2(tmp_path / "a", NUMBERS.astype("<i4"), [], None)
+    document = json.loads((tmp_path / "a/.zarray").read_text())
+    document["filters"] = [codec]
+    (tmp_path / "a/.zarray").write_text(json.dumps(document))
+    with pytest.raises(UnsupportedError, match=message):
+        ringio_zarr.open(tmp_path / "a")
+
+
+def test_numcodecs_is_imported_for_its_codecs_alone(tmp_path):
+    write_v2(tmp_path / "a", NUMBERS.astype("<i4"), [numcodecs.Delta("<i4"), numcodecs.Shuffle()], numcodecs.Blosc())
+    write_v2(tmp_path / "b", NUMBERS.astype("<i4"), [numcodecs.BZ2()], None)
+    code = """
+import sys, ringio_zarr
+ringio_zarr.open(sys.argv[1])[...]
+assert not {"numcodecs", "zarr"} & set(sys.modules)
+ringio_zarr.open(sys.argv[2])[...]
+assert "numcodecs" in sys.modules and "zarr" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a", tmp_path / "b"], check=True)
