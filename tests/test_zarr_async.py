@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import shutil
 import threading
 import time
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import uvloop
 import zarr
+import zarr.storage
+from obstore.store import MemoryStore
 from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
 
 import ringio
@@ -141,6 +145,8 @@ def test_names_of_zarr_python(path, run):
         assert_same(await ours.get_block_selection((0, 0)), ours.array.blocks[0, 0])
         assert (ours.shape, ours.dtype, ours.fill_value) == (SHAPE, np.dtype("<i4"), -1)
         assert repr(await ours.info_complete()) == repr(ours.array.info_complete())
+        assert await ours.nchunks_initialized() == await theirs.nchunks_initialized()
+        assert await ours.nbytes_stored() == await theirs.nbytes_stored()
         assert repr(ours).startswith("<AsyncArray ")
         assert pickle.loads(pickle.dumps(ours)) == ours
         out = np.empty((3, 7), "<i4")
@@ -321,3 +327,36 @@ def test_nothing_is_left_behind(path, run):
     for _ in range(20):
         run(main())
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+@pytest.mark.parametrize("kind", ["obstore", "dict", "zip", "zarr", "fsspec"])
+def test_stores(sharded, tmp_path, run, kind):
+    """Every kind of store is awaited, explained, and counted."""
+    files = {str(one.relative_to(sharded)): one.read_bytes() for one in sharded.rglob("*") if one.is_file()}
+    if kind == "obstore":
+        store = MemoryStore()
+        for key, data in files.items():
+            store.put(key, data)
+    elif kind == "dict":
+        store = files
+    elif kind == "zip":
+        store = shutil.make_archive(str(tmp_path / "z"), "zip", sharded)
+    elif kind == "zarr":
+        store = zarr.storage.WrapperStore(zarr.storage.LocalStore(sharded))
+    else:
+        store = fsspec.filesystem("memory").get_mapper("/zarr-async")
+        store.update(files)
+
+    async def main():
+        a = await ringio_zarr.AsyncArray.open(store)
+        results = await asyncio.gather(*(a.getitem(slice(i, 60)) for i in range(60)))
+        for i, result in enumerate(results):
+            assert (result == DATA[i:]).all()
+        info = await a.info_complete()
+        assert info.count_chunks_initialized == 6
+        if kind != "zip":
+            assert info.count_bytes_stored == sum(map(len, files.values()))
+        explained = a.explain((slice(0, 20), slice(0, 30)))
+        assert (explained.chunks, explained.inner_chunks, explained.missing) == (1, 12, 0)
+
+    run(main())

@@ -77,14 +77,13 @@ def test_without_zarr_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert arrays[2].compressor == {"id": "zlib", "level": 3}
 
 
-def test_what_only_files_can_say() -> None:
-    """What is stored in a mapping is not counted; that is said, and nothing else is wrong."""
+def test_what_is_stored_in_a_mapping() -> None:
+    """It is counted like files."""
     store: dict[str, Any] = {}
     zarr.create_array(zarr.storage.MemoryStore(store), shape=(4,), chunks=(2,), dtype="i1")
     array = ringio_zarr.open_array(store)  # type: ignore[arg-type]
     assert array.compressors == zarr.open_array(zarr.storage.MemoryStore(store), mode="r").compressors
-    with pytest.raises(NotImplementedError, match="only the files of a directory"):
-        array.nbytes_stored()
+    assert (array.nbytes_stored(), array.nchunks_initialized) == (len(store["zarr.json"].to_bytes()), 0)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

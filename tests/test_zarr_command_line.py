@@ -179,6 +179,16 @@ def test_a_shard_larger_than_a_batch_is_named_once(run, path, monkeypatch):
     assert "shard (0, 0)" in result.stdout
 
 
+def test_zip_files(run, path, tmp_path):
+    (path / "plain/c/2/1").write_bytes(b"nonsense")
+    shutil.make_archive(str(tmp_path / "h"), "zip", path)
+    result = run("verify", tmp_path / "h.zip")
+    assert result.returncode == 1
+    assert result.stdout.startswith("/plain chunk (2, 1): DecodeError")
+    assert result.stdout.count("\n") == 2
+    assert "sharded" in run("tree", tmp_path / "h.zip").stdout
+
+
 def test_rectilinear_grids(run, tmp_path):
     with zarr.config.set({"array.rectilinear_chunks": True}):
         zarr.create_array(tmp_path / "a", shape=(10, 8), chunks=[[3, 3, 4], [5, 3]], dtype="i4")[:] = 1

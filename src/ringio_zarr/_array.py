@@ -220,10 +220,7 @@ class Array(Awaiting, Described, Node):
 
     def info_complete(self) -> ArrayInfo:
         """The same, with the number of chunks (shards, where there are shards) that are stored, and their bytes."""
-        from ._stored import KeyParser, stored_files
-
-        parser = KeyParser(self._metadata.chunk_keys, self._metadata.outer_grid_shape)
-        files = list(stored_files(self._location, parser))
+        files = self._stored()
         return self.info._replace(
             count_bytes_stored=sum(file.nbytes for file in files),
             count_chunks_initialized=sum(file.coordinates is not None for file in files),

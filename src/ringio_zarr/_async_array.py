@@ -86,6 +86,14 @@ class AsyncArray:
         """As ``Array.info_complete``."""
         return await in_thread(self._array.info_complete)
 
+    async def nchunks_initialized(self) -> int:
+        """As ``Array.nchunks_initialized``."""
+        return await in_thread(lambda: self._array.nchunks_initialized)
+
+    async def nbytes_stored(self) -> int:
+        """As ``Array.nbytes_stored``."""
+        return await in_thread(self._array.nbytes_stored)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # the array itself, while it is being unpickled
             raise AttributeError(name)

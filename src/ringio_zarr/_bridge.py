@@ -5,7 +5,7 @@ Each thread waits for its own answers, so as many requests are in flight as ther
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -72,6 +72,14 @@ class ZarrStoreBridge:
             raise NotImplementedError(f"{type(self._store).__name__} does not list what it has")
         return {"common_prefixes": list(_sync(_collected(self._store.list_dir(prefix or "")))), "objects": []}
 
+    def list(self, prefix: str | None = None) -> Iterator[list[dict[str, Any]]]:
+        """All objects below a prefix, with their sizes."""
+        if not self._store.supports_listing:
+            raise NotImplementedError(f"{type(self._store).__name__} does not list what it has")
+        top = f"{prefix}/" if prefix else ""
+        for name in _sync(_collected(self._store.list_prefix(top))):
+            yield [{"path": name, "size": _sync(self._store.getsize(name))}]
+
 
 class FsspecBridge:
     """A file system of fsspec, and a folder in it.
@@ -112,6 +120,12 @@ class FsspecBridge:
         self._fs.invalidate_cache(self._full(prefix or ""))
         entries = self._fs.ls(self._full(prefix or ""), detail=True)
         return {"common_prefixes": [each["name"] for each in entries if each["type"] == "directory"], "objects": []}
+
+    def list(self, prefix: str | None = None) -> Iterator[list[dict[str, Any]]]:
+        """All files below a prefix, with their sizes."""
+        start = len(self._root) + 1 if self._root else 0
+        found = self._fs.find(self._full(prefix or ""), detail=True)
+        yield [{"path": name[start:], "size": info["size"] or 0} for name, info in found.items()]
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}" if self._root and path else self._root or path

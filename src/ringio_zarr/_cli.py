@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with Reader(options.backend) as reader:
             node = open_node(options.url, zarr_format=options.zarr_format, reader=reader)
+            options.reader = reader
             status: int = options.run(node, options)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -221,7 +222,7 @@ def _new_file(path: str) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _verify(node: Array | Group, options: argparse.Namespace) -> int:
-    found = list(arrays_below(node))
+    found = list(arrays_below(node, options.reader))
     checks = [one for one in found if isinstance(one, ArrayCheck)]
     bad = [one for one in found if isinstance(one, Bad)]
     if not options.json:

@@ -53,7 +53,7 @@ def tree_json(node: Array | Group, level: int | None, above: frozenset[str] = fr
             "chunks": node.info.chunk_shape,
             "shards": node.info.shard_shape,
         }
-    place = real_location(node)
+    place = node.store.real_path(node.path)
     tree: dict[str, Any] = {"type": "group"}
     if level == 0 or place in above:
         return tree
@@ -66,12 +66,6 @@ def tree_json(node: Array | Group, level: int | None, above: frozenset[str] = fr
         else:
             members[name] = tree_json(member, None if level is None else level - 1, above | {place})
     return {**tree, "members": members}
-
-
-def real_location(group: Group) -> str:
-    """One name for each group, whatever links lead to it, where the store knows of links."""
-    real_path = getattr(group.store, "real_path", None)
-    return group.location if real_path is None else str(real_path(group.path))
 
 
 def plain(value: Any) -> Any:

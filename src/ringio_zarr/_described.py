@@ -18,6 +18,7 @@ class Described:
     _metadata: ArrayMetadata
     _store: Store
     _path: str
+    _options: Any
 
     @property
     def filters(self) -> tuple[Any, ...]:
@@ -64,7 +65,7 @@ class Described:
         """How many chunks are stored; each stored shard counts as all its chunks, as in zarr-python.
 
         Raises:
-            NotImplementedError: the store is no directory on this machine.
+            OSError: the files cannot be listed; a ``ringio.StoreError`` where the store has no way to.
         """
         coordinates = [file.coordinates for file in self._stored() if file.coordinates is not None]
         sharding = self._metadata.sharding
@@ -85,18 +86,15 @@ class Described:
         """The bytes of all files of the array, with its metadata.
 
         Raises:
-            NotImplementedError: the store is no directory on this machine.
+            OSError: the files cannot be listed; a ``ringio.StoreError`` where the store has no way to.
         """
         return sum(file.nbytes for file in self._stored())
 
     def _stored(self) -> list[Any]:
-        from ._store import LocalStore
         from ._stored import KeyParser, stored_files  # late: few ask
 
-        if not isinstance(self._store, LocalStore):
-            raise NotImplementedError(f"{self._store!r}: only the files of a directory can be counted")
         parser = KeyParser(self._metadata.chunk_keys, self._metadata.outer_grid_shape)
-        return list(stored_files(self._store.location(self._path), parser))
+        return list(stored_files(self._store, self._path, parser, self._options.get_reader()))
 
 
 class CodecObjects(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -46,6 +46,14 @@ class MappingStore(PartStore):
         """The names directly below a key that have something below them, sorted."""
         del reader
         return child_names([*self.mapping], key)
+
+    def files_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int]]:
+        """The paths of all values below a key, from there on, and their sizes in bytes."""
+        del reader
+        prefix = f"{key}/" if key else ""
+        for name in [*self.mapping]:
+            if name.startswith(prefix) and (value := self._find(name)) is not None:
+                yield name[len(prefix) :], self._array(value, name).nbytes
 
     def is_file(self, key: str) -> bool:
         """Whether a document has this key."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Final
 
 from ringio import Reader, RingioError, StoreError, default_reader
@@ -72,6 +72,25 @@ class RemoteStore(Store):
                 where,
             ) from error
         return sorted(each.rstrip("/").rpartition("/")[2] for each in prefixes)
+
+    def files_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int]]:
+        """The paths of all objects below a key, from there on, and their sizes in bytes."""
+        store: Any = self.given
+        if store is None:
+            from ringio import Store as Folder
+
+            store = Folder(self.root, reader=reader or default_reader())
+        prefix = f"{key}/" if key else ""
+        try:
+            for batch in store.list(key or None):
+                for meta in batch:
+                    if meta["path"].startswith(prefix):
+                        yield meta["path"][len(prefix) :], int(meta["size"])
+        except Exception as error:  # of the store's own kinds
+            if isinstance(error, PermissionError | StoreError):
+                raise
+            what = f"what is in it cannot be listed: {str(error).partition(chr(10))[0][:200] or type(error).__name__}"
+            raise StoreError(errno.ENOTSUP, what, self.location(key)) from error
 
     def _list(self, key: str, reader: Reader) -> Sequence[str]:
         if self.given is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -104,6 +104,21 @@ class LocalStore(Store):
                 if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())
             )
 
+    def files_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int]]:
+        """The paths of all files below a key, from there on, in the order of their names, and their sizes in bytes."""
+        del reader
+        directory = self.file_path(key)
+        pending = [""]
+        while pending:
+            below = pending.pop()
+            try:
+                with os.scandir(f"{directory}/{below}") as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            pending += [f"{below}{entry.name}/" for entry in reversed(found) if entry.is_dir()]
+            yield from ((below + entry.name, _nbytes(entry)) for entry in found if not entry.is_dir())
+
     def real_path(self, key: str) -> str:
         """The path of what has this key with all links followed: one for each directory, whatever ways lead there."""
         return os.path.realpath(self.file_path(key))
@@ -116,6 +131,13 @@ class LocalStore(Store):
 
     def __repr__(self) -> str:
         return f"LocalStore({self.root!r})"
+
+
+def _nbytes(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # removed meanwhile, or a link to nowhere
+        return 0
 
 
 class ChunkFiles:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
-from ringio import Reader
+from ringio import Reader, StoreError
 
 from ._errors import MetadataError, Place, excerpt
 
@@ -54,6 +55,15 @@ class Store(ABC):
         Raises:
             OSError: they cannot be listed; a :class:`ringio.StoreError` where the store has no way to.
         """
+
+    def files_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int]]:
+        """The paths of all files below a key, from there on, and their sizes in bytes; none is opened.
+
+        Raises:
+            OSError: they cannot be listed; a :class:`ringio.StoreError` where the store has no way to.
+        """
+        del reader
+        raise StoreError(errno.ENOTSUP, "the store has no way to list what is in it", self.location(key))
 
     def is_file(self, key: str) -> bool:
         """Whether a document has this key."""

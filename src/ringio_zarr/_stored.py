@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ringio import Reader
+
 from ._keys import ChunkKeyEncoding
+from ._store_base import Store
 
 _NUMBER = "(0|[1-9][0-9]*)"
 
@@ -51,32 +53,17 @@ class KeyParser:
         return coordinates if inside else None
 
 
-def stored_files(directory: str, parser: KeyParser) -> Iterator[StoredFile]:
-    """All files below the directory of an array, in the order of their names.
+def stored_files(store: Store, path: str, parser: KeyParser, reader: Reader) -> Iterator[StoredFile]:
+    """All files below an array.
 
     Args:
-        directory: of the array. Where there is none, there are no files.
+        store: that has them.
+        path: of the array in the store.
         parser: of its keys.
+        reader: lists them, where the store needs one.
 
     Raises:
-        OSError: a directory cannot be listed.
+        OSError: they cannot be listed.
     """
-    pending = [""]
-    while pending:
-        below = pending.pop()
-        try:
-            with os.scandir(f"{directory}/{below}") as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except FileNotFoundError:
-            continue  # removed meanwhile
-        pending += [f"{below}{entry.name}/" for entry in reversed(found) if entry.is_dir()]
-        for entry in found:
-            if not entry.is_dir():
-                yield StoredFile(parser.parse(below + entry.name), _nbytes(entry))
-
-
-def _nbytes(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except FileNotFoundError:  # removed meanwhile, or a link to nowhere
-        return 0
+    for key, nbytes in store.files_below(path, reader):
+        yield StoredFile(parser.parse(key), nbytes)

@@ -6,20 +6,21 @@ from array import array as numbers
 from collections.abc import Callable, Iterator
 from itertools import product
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from ringio import RingioError
+from ringio import Reader, RingioError, StoreError
 
 from ._array import Array
 from ._chain import build_pipeline
 from ._errors import MetadataError
 from ._group import Group
 from ._load import join
-from ._store import LocalStore
 from ._stored import KeyParser, stored_files
 
 # So much is decoded at a time, or one chunk where that is more.
 _BATCH_NBYTES: Final = 64 << 20
+
+_ASKED_MAX: Final = 10_000_000  # chunks
 
 Selection = tuple[slice, ...]
 
@@ -72,9 +73,11 @@ class ArrayCheck:
     Args:
         array: the array.
         name: its path, for messages.
+        reader: lists what is stored.
     """
 
-    def __init__(self, array: Array, name: str) -> None:
+    def __init__(self, array: Array, name: str, reader: Reader) -> None:
+        self._reader = reader
         self.array = array
         self.name = name
         self._metadata = metadata = array.metadata
@@ -88,14 +91,17 @@ class ArrayCheck:
     def _find_stored(self) -> Stored:
         coordinates, nbytes = numbers("q"), numbers("q")
         grid = self._metadata.outer_grid_shape
-        if isinstance(self.array.store, LocalStore):
-            parser = KeyParser(self._metadata.chunk_keys, grid)
-            for file in stored_files(self.array.location, parser):
+        parser = KeyParser(self._metadata.chunk_keys, grid)
+        try:
+            for file in stored_files(self.array.store, self.array.path, parser, self._reader):
                 if file.coordinates is not None:
                     coordinates.extend(file.coordinates)
                     nbytes.append(file.nbytes)
-        else:
-            for place in product(*map(range, grid)):  # a store that may not be able to list
+        except StoreError:  # it cannot list: each chunk that there may be is asked for
+            if prod(grid) > _ASKED_MAX:
+                raise
+            coordinates, nbytes = numbers("q"), numbers("q")
+            for place in product(*map(range, grid)):
                 coordinates.extend(place)
                 nbytes.append(0)
         return Stored(coordinates, nbytes, len(nbytes))
@@ -203,21 +209,24 @@ class ArrayCheck:
         return tuple(part.start // length for part, length in zip(piece.box, self._inner_shape, strict=True))
 
 
-def arrays_below(node: Array | Group, name: str = "", above: tuple[object, ...] = ()) -> Iterator[ArrayCheck | Bad]:
+def arrays_below(
+    node: Array | Group, reader: Reader, name: str = "", above: tuple[object, ...] = ()
+) -> Iterator[ArrayCheck | Bad]:
     """The arrays of a hierarchy, and the nodes that cannot be opened.
 
     Args:
         node: where to begin.
+        reader: lists what is stored.
         name: its path.
         above: places that were passed on the way, to which links may lead back.
     """
     if isinstance(node, Array):
         try:
-            yield ArrayCheck(node, name)
+            yield ArrayCheck(node, name, reader)
         except OSError as error:
             yield Bad(name, None, None, error)
         return
-    place = _place(node)
+    place = node.store.real_path(node.path)
     if place in above:
         return
     for key in node.keys():  # noqa: SIM118  # __iter__ of a group is the same
@@ -227,12 +236,7 @@ def arrays_below(node: Array | Group, name: str = "", above: tuple[object, ...] 
         except (MetadataError, RingioError, OSError, ValueError, NotImplementedError) as error:
             yield Bad(below, None, None, error)
             continue
-        yield from arrays_below(member, below, (*above, place))
-
-
-def _place(group: Group) -> object:
-    store: Any = group.store
-    return store.real_path(group.path) if isinstance(store, LocalStore) else group.path
+        yield from arrays_below(member, reader, below, (*above, place))
 
 
 def _count(box: Selection) -> int:

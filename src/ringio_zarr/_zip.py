@@ -6,7 +6,7 @@ import errno
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -204,6 +204,14 @@ class ZipStore(PartStore):
         """The names directly below a key that have something below them, sorted."""
         del reader
         return child_names(self.directory().names, key)
+
+    def files_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int]]:
+        """The paths of all members below a key, from there on, and the bytes that they take."""
+        del reader
+        prefix = f"{key}/" if key else ""
+        for name, member in self.directory().members.items():
+            if name.startswith(prefix) and not name.endswith("/"):
+                yield name[len(prefix) :], member.compress_size
 
     def parts(self, keys: Sequence[str], limit_nbytes: int) -> Parts:
         """Where the members are: in the file, or in memory where they had to be decompressed."""
