@@ -114,7 +114,8 @@ before = set(sys.modules)
 import {module}
 assert threading.active_count() == 1
 assert not any("io_uring" in str(fd.readlink()) for fd in pathlib.Path("/proc/self/fd").iterdir() if fd.exists())
-heavy = set("zarr obstore obspec fsspec tqdm asyncio multiprocessing blosc2 numcodecs".split())
+heavy = set("zarr obstore obspec fsspec tqdm asyncio multiprocessing blosc2 numcodecs ml_dtypes".split())
+heavy |= set("json dataclasses zipfile tarfile tempfile urllib.parse http.client uuid ringio._stream".split())
 heavy |= {{"numpy.testing", "urllib.request"}}
 print(*sorted(heavy & (set(sys.modules) - before)))
 """

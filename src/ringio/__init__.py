@@ -40,12 +40,12 @@ from ._plan import Plan
 from ._progress import progress_bar
 from ._ranges import Ranges
 from ._reader import Reader, default_reader, read_ranges
-from ._statistics import Statistics
 from ._tasks import Task, Tasks
 from ._twins import iter_ranges, iter_ranges_async, read_ranges_async
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._statistics import Statistics
     from ._store import Store
     from ._trace import trace
 
@@ -85,7 +85,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Made at first use: few programs need them, and they bring asyncio and json along.
+    # Made at first use: few programs need them, and they take their time, or bring asyncio and json along.
     found: object
     if name == "Store":
         from ._store import Store
@@ -95,6 +95,10 @@ def __getattr__(name: str) -> object:
         from ._trace import trace
 
         found = trace
+    elif name == "Statistics":
+        from ._statistics import Statistics
+
+        found = Statistics
     else:
         raise AttributeError(f"module 'ringio' has no attribute {name!r}")
     globals()[name] = found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import _looking, _reading
+from . import _reading
 from ._buffers import Buffers
 from ._failures import TaskFailure
 from ._handle import Handle
@@ -98,7 +98,9 @@ class AsyncReads:
         self, paths: Sequence[str], *, suffix_nbytes: int | None = 0, store: object = None
     ) -> list[ObjectState | Exception]:
         """:meth:`Reader.look_up` for an event loop: same arguments, same result."""
-        steps = _looking.look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, store=store)
+        from ._looking import look_up  # late: of files nobody asks
+
+        steps = look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, store=store)
         return await self._drive_async(steps, None)
 
     async def _drive_async(self, steps: _reading.Steps[_reading.T], progress: Progress) -> _reading.T:

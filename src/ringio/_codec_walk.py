@@ -6,7 +6,6 @@ dtype, in a shape, so many bytes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
@@ -258,6 +257,8 @@ def parse_scalar(name: str, value: float | str, dtype: np.dtype[Any]) -> Any:
 
 
 def _cast_value(step: Step, decoded: np.dtype[Any], encoded: np.dtype[Any]) -> Computed:
+    import json  # late: few chains need it
+
     options = {key: json.loads(text) for key, text in step.options}
     if decoded.kind in "bcmMSUV" and not decoded.isbuiltin == 2:
         raise ValueError(f"codec 'cast_value' for items of dtype {decoded}")

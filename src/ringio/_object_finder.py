@@ -9,10 +9,10 @@ from . import _forked  # noted from the beginning: others may use obstore before
 from ._handle import Handle
 from ._paths import are_urls
 from ._plan import Plan
-from ._statistics import Statistics
 
 if TYPE_CHECKING:
     from ._objects import ObjectFiles, Objects
+    from ._statistics import Statistics
 
 
 class LazyObjects:

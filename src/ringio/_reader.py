@@ -7,12 +7,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _execute, _looking, _reading
+from . import _execute, _reading
 from ._async import AsyncReads
 from ._buffers import Buffers
 from ._core import ffi, lib
@@ -26,9 +26,11 @@ from ._progress import Progress, Watcher, check_progress
 from ._ranges import Ranges, RangeTuple
 from ._single import ChunkRead
 from ._states import ObjectState
-from ._statistics import Statistics
 from ._streaming import StreamReads
 from ._targets import writable_span
+
+if TYPE_CHECKING:
+    from ._statistics import Statistics
 
 _NULL: Final = ffi.NULL
 _IDENTITY_NBYTES: Final = ffi.sizeof("struct ringio_identity")
@@ -310,6 +312,8 @@ class Reader(AsyncReads, StreamReads):
 
     def statistics(self) -> Statistics:
         """What the reader has done so far."""
+        from ._statistics import Statistics  # late: a record of so many fields takes a millisecond to make
+
         record = ffi.new("struct ringio_statistics *")
         user = object()
         try:
@@ -331,7 +335,9 @@ class Reader(AsyncReads, StreamReads):
         Returns:
             For each its state, or what is wrong: FileNotFoundError, PermissionError, StoreError, ...
         """
-        steps = _looking.look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, store=store)
+        from ._looking import look_up  # late: of files nobody asks
+
+        steps = look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, store=store)
         return _reading.drive(steps, lambda bound: self._run(bound, None))
 
     def costs_of(self, url: str) -> tuple[int, int]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from typing import TYPE_CHECKING
 
-from . import _reading, _stream
+from . import _reading
 from ._execute import Bell
 from ._handle import Handle
 from ._object_finder import LazyObjects
 from ._options import OnError, Options
 from ._progress import Progress, StreamWatcher, check_progress
 from ._ranges import Ranges, RangeTuple
+
+if TYPE_CHECKING:
+    from ._stream import Stream
 
 
 class StreamReads:
@@ -57,8 +61,10 @@ class StreamReads:
 
         Leaving the loop, by ``break`` or an exception, stops the reading at once.
         """
+        from ._stream import iterate  # late, as below: most programs have no streams
+
         make = self._stream_maker(ranges, on_error, allow_short, progress, store)
-        return _stream.iterate(make, on_error)
+        return iterate(make, on_error)
 
     def iter_ranges_async(
         self,
@@ -84,15 +90,17 @@ class StreamReads:
         allow_short: bool,
         progress: Progress,
         store: object,
-    ) -> Callable[[Bell, Callable[[], int]], _stream.Stream]:
+    ) -> Callable[[Bell, Callable[[], int]], Stream]:
+        from ._stream import Stream
+
         _reading.check_on_error(on_error)
         wanted = check_progress(progress)
         if not isinstance(ranges, Iterable):
             raise TypeError(f"ranges is a {type(ranges).__name__}; tuples (path, offset, length) are due, or Ranges")
 
-        def make(bell: Bell, new_token: Callable[[], int]) -> _stream.Stream:
+        def make(bell: Bell, new_token: Callable[[], int]) -> Stream:
             watcher = None if wanted is False else StreamWatcher(wanted, _bytes_total(ranges))
-            return _stream.Stream(
+            return Stream(
                 self._handle,
                 self._options,
                 self.memory_limit_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -31,6 +30,8 @@ def parse_json(data: bytes | bytearray | memoryview, path: str) -> dict[str, Any
     >>> parse_json(b'{"zarr_format": 2}', ".zgroup")
     {'zarr_format': 2}
     """
+    import json  # late: it takes 2 ms, and who only imports this package has no use for it
+
     try:
         document = json.loads(bytes(data))
     except (ValueError, RecursionError) as error:  # also: not UTF-8, integers of thousands of digits
