@@ -82,6 +82,15 @@ static int make_room(struct ringio_draft *draft, uint64_t pair_count, uint64_t d
 
 /* ------------------------------------------------------------------------------------------------------------ boxes */
 
+uint64_t ringio_plan_outside(const int64_t *rows, uint64_t count, uint32_t dim_count, const int64_t *limits)
+{
+    for (uint64_t i = 0; i < count; i++)
+        for (uint32_t dim = 0; dim < dim_count; dim++)
+            if (rows[i * dim_count + dim] < 0 || rows[i * dim_count + dim] > limits[dim])
+                return i;
+    return count;
+}
+
 static int row_is_good(const int64_t *row, uint64_t dim_count, int64_t least)
 {
     for (uint64_t dim = 0; dim < dim_count; dim++)

@@ -26,15 +26,6 @@ static int64_t target_offset_of(const struct ringio_boxes *boxes, uint64_t box)
                                  : boxes->target_offset + (int64_t)box * boxes->target_stride;
 }
 
-uint64_t ringio_plan_outside(const int64_t *rows, uint64_t count, uint32_t dim_count, const int64_t *limits)
-{
-    for (uint64_t i = 0; i < count; i++)
-        for (uint32_t dim = 0; dim < dim_count; dim++)
-            if (rows[i * dim_count + dim] < 0 || rows[i * dim_count + dim] > limits[dim])
-                return i;
-    return count;
-}
-
 /* How many chunks a run of 'count' elements, 'step' apart, from 'start' touches. */
 static int64_t chunks_touched(int64_t start, int64_t count, int64_t step, int64_t chunk)
 {
@@ -77,21 +68,54 @@ static uint64_t id_part(const struct ringio_grid *grid, uint32_t dim, int64_t co
     return id;
 }
 
-/* Writes the parts of one dimension of one box, one for each chunk coordinate touched. */
-static void split_dimension(const struct ringio_grid *grid, uint32_t dim, int64_t start, int64_t count, int64_t step,
-                            int64_t target_stride, struct part *parts)
+/* Walks along the chunks of one dimension: the id of the next one is mostly that of the last and a constant, and
+   divisions are what takes long here. */
+struct id_walk {
+    int64_t coordinate;
+    int64_t left; /* chunks up to the border of the next larger one */
+    uint64_t id;
+};
+
+static void id_walk_to(const struct ringio_grid *grid, uint32_t dim, int64_t coordinate, struct id_walk *walk)
 {
-    int64_t chunk = grid->chunk_shape[dim];
+    uint32_t last = (grid->level_count - 1) * RINGIO_MAX_DIMS + dim;
+    if (coordinate == walk->coordinate + 1 && walk->left > 1) {
+        walk->id += grid->id_strides[last];
+        walk->left--;
+    } else {
+        int64_t larger = grid->level_count > 1 ? grid->level_factors[last - RINGIO_MAX_DIMS] : INT64_MAX;
+        walk->id = id_part(grid, dim, coordinate);
+        walk->left = grid->level_factors[last] == 1 ? larger - coordinate % larger : 0;
+    }
+    walk->coordinate = coordinate;
+}
+
+/* Writes the parts of one dimension of one box, one for each chunk coordinate touched; their ids only where that is
+   what the pass is about. */
+static void split_dimension(const struct ringio_grid *grid, uint32_t dim, int64_t start, int64_t count, int64_t step,
+                            int64_t target_stride, int with_ids, struct part *parts)
+{
+    int64_t chunk = grid->chunk_shape[dim], coordinate = start / chunk, inside = start - coordinate * chunk;
+    struct id_walk walk = {.coordinate = -2};
     for (int64_t done = 0; done < count; parts++) {
-        int64_t position = start + done * step;
-        int64_t coordinate = position / chunk;
-        int64_t inside = position - coordinate * chunk;
         int64_t fit = step == 1 ? chunk - inside : (chunk - inside - 1) / step + 1; /* no sum: both may be huge */
-        parts->id = id_part(grid, dim, coordinate);
+        if (with_ids)
+            id_walk_to(grid, dim, coordinate, &walk);
+        parts->id = walk.id;
         parts->source_offset = inside * grid->chunk_strides[dim];
         parts->target_offset = done * target_stride;
         parts->count = fit < count - done ? fit : count - done;
         done += parts->count;
+        if (done == count)
+            break; /* what comes behind may not be a number any more */
+        if (step == 1) {
+            coordinate++;
+            inside = 0;
+        } else {
+            int64_t position = start + done * step;
+            coordinate = position / chunk;
+            inside = position - coordinate * chunk;
+        }
     }
 }
 
@@ -192,7 +216,8 @@ static int emit_all(const struct ringio_grid *grid, const struct ringio_boxes *b
         struct part *next = buffer;
         for (uint32_t dim = 0; dim < grid->dim_count; dim++) {
             wheels[dim].parts = next;
-            split_dimension(grid, dim, starts[dim], counts[dim], steps[dim], layouts[layout].target_strides[dim], next);
+            split_dimension(grid, dim, starts[dim], counts[dim], steps[dim], layouts[layout].target_strides[dim],
+                            !pairs->projections, next);
             next += wheels[dim].part_count;
         }
         emit_box(wheels, grid->dim_count, layout, target_offset_of(boxes, box), pairs);
@@ -333,34 +358,44 @@ static int request_takes(struct ringio_request *request, const struct ringio_pie
     return 1;
 }
 
+/* How many bits it takes to write 'number'. */
+static unsigned bits_of(uint64_t number)
+{
+    return number ? 64 - (unsigned)__builtin_clzll(number) : 0;
+}
+
 /* The pieces that are not missing, by file and offset; '*entries' is what the caller frees. */
 static const struct sort_entry *order_pieces(const struct ringio_pieces *pieces, uint64_t *present_count,
                                              struct sort_entry **entries)
 {
-    uint64_t count = 0, last_offset = 0;
+    uint64_t count = 0, last_offset = 0, all_offsets = 0, all_files = 0;
     uint32_t last_file = 0;
-    int sorted = 1, one_file = 1;
+    int sorted = 1;
     *entries = sort_alloc(pieces->count);
     if (!*entries)
         return NULL;
     for (uint64_t i = 0; i < pieces->count; i++) {
-        if (pieces->offsets[i] == RINGIO_MISSING)
+        uint64_t offset = pieces->offsets[i];
+        uint32_t file = pieces->files[i];
+        if (offset == RINGIO_MISSING)
             continue;
-        if (count) {
-            one_file &= pieces->files[i] == last_file;
-            sorted &= pieces->files[i] > last_file ||
-                      (pieces->files[i] == last_file && pieces->offsets[i] >= last_offset);
-        }
-        last_file = pieces->files[i];
-        last_offset = pieces->offsets[i];
-        (*entries)[count++] = (struct sort_entry){last_offset, i};
+        sorted &= !count || file > last_file || (file == last_file && offset >= last_offset);
+        all_offsets |= offset;
+        all_files |= file;
+        last_file = file;
+        last_offset = offset;
+        (*entries)[count++] = (struct sort_entry){offset, i};
     }
     *present_count = count;
     if (sorted)
         return *entries;
+    unsigned offset_bits = bits_of(all_offsets);
+    if (offset_bits + bits_of(all_files) <= 64 && offset_bits < 64) { /* both at once */
+        for (uint64_t i = 0; i < count; i++)
+            (*entries)[i].key |= (uint64_t)pieces->files[(*entries)[i].index] << offset_bits;
+        return sort_by_key_from(*entries, pieces->count, *entries, count);
+    }
     struct sort_entry *by_offset = sort_by_key_from(*entries, pieces->count, *entries, count);
-    if (one_file)
-        return by_offset;
     for (uint64_t i = 0; i < count; i++)
         by_offset[i].key = pieces->files[by_offset[i].index];
     return sort_by_key_from(*entries, pieces->count, by_offset, count);

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 11 bits a pass: the 2048 counters (8 KiB) stay in L1, and 32-bit keys take three passes. */
-#define DIGIT_BITS 11
-#define DIGIT_COUNT (1u << DIGIT_BITS)
+/* At most 11 bits a pass: the 2048 counters (16 KiB) stay in L1, and 32-bit keys take three passes. */
+#define DIGIT_BITS_MAX 11u
+#define DIGIT_COUNT_MAX (1u << DIGIT_BITS_MAX)
 
 /* Below this, insertion beats clearing the counters. */
 #define INSERTION_COUNT 48
@@ -36,20 +36,26 @@ struct sort_entry *sort_by_key_from(struct sort_entry *room, size_t capacity, st
     uint64_t differing = 0; /* a digit that is the same in all keys needs no pass */
     for (size_t i = 1; i < count; i++)
         differing |= entries[i].key ^ entries[0].key;
-    for (unsigned shift = 0; shift < 64 && differing >> shift; shift += DIGIT_BITS) {
-        if (!(differing >> shift & (DIGIT_COUNT - 1)))
+    unsigned low = differing ? (unsigned)__builtin_ctzll(differing) : 0;
+    unsigned bits = differing ? 64 - (unsigned)__builtin_clzll(differing) - low : 0;
+    unsigned pass_count = (bits + DIGIT_BITS_MAX - 1) / DIGIT_BITS_MAX;
+    unsigned digit_bits = pass_count ? (bits + pass_count - 1) / pass_count : 0; /* counters take time, too */
+    uint64_t mask = ((uint64_t)1 << digit_bits) - 1;
+    for (unsigned shift = low; shift < low + bits; shift += digit_bits) {
+        if (!(differing >> shift & mask))
             continue;
-        size_t starts[DIGIT_COUNT] = {0};
+        size_t starts[DIGIT_COUNT_MAX];
+        memset(starts, 0, (mask + 1) * sizeof *starts);
         for (size_t i = 0; i < count; i++)
-            starts[entries[i].key >> shift & (DIGIT_COUNT - 1)]++;
+            starts[entries[i].key >> shift & mask]++;
         size_t start = 0;
-        for (size_t digit = 0; digit < DIGIT_COUNT; digit++) {
+        for (size_t digit = 0; digit <= mask; digit++) {
             size_t digit_count = starts[digit];
             starts[digit] = start;
             start += digit_count;
         }
         for (size_t i = 0; i < count; i++)
-            spare[starts[entries[i].key >> shift & (DIGIT_COUNT - 1)]++] = entries[i];
+            spare[starts[entries[i].key >> shift & mask]++] = entries[i];
         struct sort_entry *sorted = spare;
         spare = entries;
         entries = sorted;
