@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "files.h"
+#include "narrow.h"
 #include "ringio.h"
 
 struct ringio_draft *ringio_draft_new(void)
@@ -54,6 +55,7 @@ static void carve_all(struct ringio_draft *draft, struct carver *carver, uint64_
     CARVE(carver, draft->chunk_files, pair_count);
     CARVE(carver, draft->offsets, pair_count);
     CARVE(carver, draft->nbytes, pair_count);
+    CARVE(carver, draft->skipped, pair_count);
     CARVE(carver, draft->files, pair_count);
     CARVE(carver, draft->requests, pair_count);
     CARVE(carver, draft->tasks, pair_count);
@@ -136,6 +138,7 @@ static void take_pairs(struct ringio_draft *draft, uint64_t chunk_count, uint64_
 int64_t ringio_draft_cut(struct ringio_draft *draft, const struct ringio_grid *grid, const struct ringio_boxes *boxes,
                          const struct ringio_layout *layouts, uint64_t layout_count, uint64_t ids_per_shard)
 {
+    narrow_undo(draft);
     draft->chunk_count = draft->shard_count = 0;
     if (ids_per_shard == 0 || !boxes_are_good(grid, boxes, layout_count))
         return -EINVAL;
@@ -166,6 +169,7 @@ int64_t ringio_draft_points(struct ringio_draft *draft, const struct ringio_grid
                             const int64_t *const *coordinates, const struct ringio_layout *layout,
                             int64_t target_offset, uint64_t ids_per_shard)
 {
+    narrow_undo(draft);
     draft->chunk_count = draft->shard_count = 0;
     if (ids_per_shard == 0 || !points_are_good(grid, point_count, coordinates))
         return -EINVAL;
@@ -312,6 +316,8 @@ int ringio_draft_name_files(struct ringio_draft *draft, const char *prefix, char
 int ringio_draft_finish(struct ringio_draft *draft, uint64_t max_gap_bytes, uint64_t max_request_bytes,
                         uint32_t request_flags)
 {
+    if (!narrow_chunks(draft, (request_flags & RINGIO_REQUEST_PART_OF_FILE) != 0))
+        request_flags &= ~(uint32_t)RINGIO_REQUEST_PART_OF_FILE;
     struct ringio_pieces pieces = {
         .count = draft->chunk_count,
         .files = draft->chunk_files,
@@ -333,4 +339,9 @@ int ringio_draft_finish(struct ringio_draft *draft, uint64_t max_gap_bytes, uint
     plan->tasks = draft->tasks;
     plan->task_count = draft->chunk_count;
     return 0;
+}
+
+void ringio_draft_widen(struct ringio_draft *draft)
+{
+    narrow_undo(draft);
 }

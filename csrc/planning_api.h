@@ -109,6 +109,7 @@ struct ringio_draft {
     uint32_t *chunk_files;
     uint64_t *offsets;    /* of each chunk in its file; RINGIO_MISSING: there is none */
     uint64_t *nbytes;
+    uint64_t *skipped;     /* bytes before the first that is wanted of each chunk, where nothing but that is read */
     uint64_t *task_chunks; /* which chunk each task is */
     struct ringio_file *files;
     struct ringio_request *requests;
@@ -119,6 +120,8 @@ struct ringio_draft {
     uint64_t memory_nbytes;
     char *names;           /* those of files that were named here */
     uint64_t names_nbytes;
+    const struct ringio_chain *whole_chain; /* of whole chunks, while the plan has 'part_chain'; else NULL */
+    struct ringio_chain part_chain;
 };
 
 /* A shard's index, and what the file was that it was read from; the (offset, nbytes) pairs follow. */
@@ -167,6 +170,10 @@ int ringio_draft_name_files(struct ringio_draft *draft, const char *prefix, char
    Returns 0 or as that. */
 int ringio_draft_finish(struct ringio_draft *draft, uint64_t max_gap_bytes, uint64_t max_request_bytes,
                         uint32_t request_flags);
+
+/* ringio_draft_widen() lets projections refer to whole chunks again: ringio_draft_finish() reads no more of a chunk
+   without codecs than is wanted, and counts from there. */
+void ringio_draft_widen(struct ringio_draft *draft);
 
 /* -------------------------------------------------------------------------------------------- one box of one chunk */
 

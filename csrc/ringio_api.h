@@ -35,6 +35,7 @@ struct ringio_request {
 };
 
 #define RINGIO_REQUEST_MISSING_FILLS 1 /* a file that does not exist is a missing chunk: write the fill value */
+#define RINGIO_REQUEST_PART_OF_FILE 2  /* the file must have as many bytes as the chain's 'encoded_nbytes_max' */
 
 /* Decode and scatter one chunk. */
 struct ringio_task {

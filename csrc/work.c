@@ -76,6 +76,11 @@ static int work_measure(struct work *work, uint64_t *want_nbytes)
     uint64_t there = request->offset < file_nbytes ? file_nbytes - request->offset : 0;
     *want_nbytes = request->nbytes < there ? request->nbytes : there;
     int to_end = request->nbytes == RINGIO_TO_END;
+    uint64_t whole_nbytes = plan->chains[task_of(work, 0)->chain].encoded_nbytes_max;
+    if (request->flags & RINGIO_REQUEST_PART_OF_FILE && file_nbytes != whole_nbytes) {
+        work_fail(work, -RINGIO_WRONG_SIZE, file_nbytes, whole_nbytes);
+        return -RINGIO_WRONG_SIZE;
+    }
     if (!to_end && (request->task_count > 1 || plan->chains[task_of(work, 0)->chain].codec_count == 0))
         return 0;
     if (to_end && request->offset > file_nbytes) {

@@ -92,8 +92,9 @@ C_FLOORS = [
     ["ringio_api", "planning_api", "trace_api"],
     ["ringio", "sort", "planes", "direct", "clock", "thread"],
     ["trace", "bell", "cffi_prelude", "plan", "plan_points", "scatter", "slab", "files", "codec"],
-    ["codec_private", "task", "job", "paths", "draft"],
+    ["codec_private", "task", "job", "paths", "narrow"],
     [
+        "draft",
         "codec_blosc",
         "codec_blosclz",
         "codec_checksum",

@@ -189,6 +189,7 @@ class Draft:
 
     def intersection(self) -> Intersection:
         """What ``Grid.intersect`` gives for these boxes."""
+        lib.ringio_draft_widen(self.struct)
         draft, dim_count = self.struct, self._plan.dim_count
         chunk_count, pair_count = draft.chunk_count, self._plan.projection_count
         return Intersection(
@@ -253,9 +254,26 @@ class Draft:
         )
         check_status(status)
 
-    def finish(self, max_gap_bytes: int, max_request_bytes: int, *, missing_fills: bool = False) -> None:
-        """Merge near chunks into requests, as ``coalesce`` does, and complete the plan."""
+    def finish(
+        self,
+        max_gap_bytes: int,
+        max_request_bytes: int,
+        *,
+        missing_fills: bool = False,
+        parts_of_files: bool = False,
+    ) -> None:
+        """Merge near chunks into requests, as ``coalesce`` does, and complete the plan.
+
+        Of a chunk without codecs no more is read than the boxes want.
+
+        Args:
+            max_gap_bytes: as in ``coalesce``.
+            max_request_bytes: see there.
+            missing_fills: see there.
+            parts_of_files: also where the chunk is a file: who reads it must look at the file's size.
+        """
         flags = lib.RINGIO_REQUEST_MISSING_FILLS if missing_fills else 0
+        flags |= lib.RINGIO_REQUEST_PART_OF_FILE if parts_of_files else 0
         count = self.struct.chunk_count
         check_status(
             call_kernel(count, self, lib.ringio_draft_finish, self.struct, max_gap_bytes, max_request_bytes, flags)

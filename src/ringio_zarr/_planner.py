@@ -298,7 +298,12 @@ class Planner:
 
     def plan_found(self, draft: planning.Draft, reader: Reader) -> Plan:
         """The plan of a draft whose chunks were all found."""
-        draft.finish(reader.max_gap_bytes, reader.max_request_bytes, missing_fills=self._locator.missing_fills)
+        draft.finish(
+            reader.max_gap_bytes,
+            reader.max_request_bytes,
+            missing_fills=self._locator.missing_fills,
+            parts_of_files=reader.backend != "object_store",
+        )
         return Plan.from_draft(draft, describe=lambda task: self._describe(draft.chunk_of(task)))
 
     def _read_found(self, draft: planning.Draft, targets: Any, reader: Reader, progress: Progress) -> bool:
