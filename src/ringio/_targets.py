@@ -25,7 +25,7 @@ def writable_array(out: object, *, may_hold_objects: bool = False) -> NDArray[An
         TypeError: none of these, or an array of Python objects.
         ValueError: it is read-only.
     """
-    array = np.asarray(out) if isinstance(out, np.ndarray) else _borrow(out)  # a np.matrix as what it is made of
+    array = np.asarray(out) if isinstance(out, np.ndarray) else borrow(out)  # a np.matrix as what it is made of
     if (array.dtype.hasobject or array.dtype.kind == "T") and not may_hold_objects:
         raise TypeError("out holds Python objects; bytes cannot be read into them")
     if not array.flags.writeable:
@@ -33,7 +33,16 @@ def writable_array(out: object, *, may_hold_objects: bool = False) -> NDArray[An
     return array
 
 
-def _borrow(out: Any) -> NDArray[Any]:
+def borrow(out: Any, name: str = "out") -> NDArray[Any]:
+    """A numpy array over the memory of something else.
+
+    Args:
+        out: anything with the buffer protocol or numpy's array interface; a tensor in CPU memory.
+        name: for messages.
+
+    Raises:
+        TypeError: it has no memory that it shares: numpy would copy a list, and nobody would see what is written to it.
+    """
     try:
         return np.asarray(memoryview(out))
     except TypeError:
@@ -44,7 +53,7 @@ def _borrow(out: Any) -> NDArray[Any]:
         array = out.numpy()
         if isinstance(array, np.ndarray) and array.__array_interface__["data"][0] == out.data_ptr():
             return array
-    raise TypeError(f"out is a {type(out).__name__}; a writable buffer is due, such as a numpy array or a bytearray")
+    raise TypeError(f"{name} is a {type(out).__name__}; a writable buffer is due, such as a numpy array or a bytearray")
 
 
 def flat_bytes(out: object, nbytes: int) -> NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from ._paths import encode_paths, path_order
 from ._records import FILE, IDENTITY, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TASK
 from ._single import ChunkRead
 from ._states import ObjectState, PlanObjects
+from ._targets import borrow
 
 __all__ = [
     "Grid",
@@ -32,6 +33,7 @@ __all__ = [
     "layout",
     "stat",
     "outside",
+    "borrow",
     "ChunkRead",
     "Draft",
     "ObjectState",

@@ -25,6 +25,10 @@ class UnsupportedError(MetadataError, NotImplementedError):
     """A valid document that asks for a data type, codec, grid or limit that ringio_zarr does not have; named."""
 
 
+# Shown, and found by pickle, where they are to be imported from.
+MetadataError.__module__ = UnsupportedError.__module__ = "ringio_zarr"
+
+
 class Place(NamedTuple):
     """A value's place in a metadata document, for messages.
 

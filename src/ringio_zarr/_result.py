@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ringio import empty
+from ringio import empty, planning
 
 _SMALL_NBYTES: Final = 1 << 20  # below this ringio.empty() is numpy's, with more to look at before
 
@@ -49,7 +49,10 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str 
         TypeError: not an array, or another dtype.
         ValueError: another shape, or read-only.
     """
-    array = out if isinstance(out, np.ndarray) else _borrow(out, name)
+    array: npt.NDArray[Any] = out
+    if not isinstance(out, np.ndarray):
+        of_zarr = hasattr(out, "as_ndarray_like")  # zarr-python's buffers
+        array = planning.borrow(out.as_ndarray_like() if of_zarr else out, name)
     if array.dtype != dtype:
         raise TypeError(f"{name} has dtype {array.dtype.str!r}, expected {dtype.str!r}")
     if array.shape != shape:
@@ -75,23 +78,6 @@ def _overlaps_itself(array: npt.NDArray[Any]) -> bool:
             return True
         reach += (length - 1) * stride
     return False
-
-
-def _borrow(out: Any, name: str) -> npt.NDArray[Any]:
-    if hasattr(out, "as_ndarray_like"):  # zarr-python's buffers
-        out = out.as_ndarray_like()
-    try:
-        return np.asarray(memoryview(out))
-    except TypeError:
-        pass
-    # These share their memory with numpy; a list would be copied, and the caller would never see the result.
-    if hasattr(out, "__array_interface__"):
-        return np.asarray(out)
-    if hasattr(out, "data_ptr") and hasattr(out, "numpy"):  # a torch tensor; numpy() raises for one that is not in RAM
-        array = out.numpy()
-        if isinstance(array, np.ndarray) and array.__array_interface__["data"][0] == out.data_ptr():
-            return array
-    raise TypeError(f"{name} is a {type(out).__name__}, expected an array or a writable buffer")
 
 
 def first_offset(array: npt.NDArray[Any]) -> int:
