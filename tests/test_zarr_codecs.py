@@ -7,15 +7,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 
 import numcodecs
 import numpy as np
 import pytest
 import zarr
 from numcodecs.registry import codec_registry
+from obstore.store import MemoryStore
 
 import ringio_zarr
-from ringio import codecs
+from ringio import DecodeError, codecs
 from ringio_zarr import UnsupportedError
 
 pytestmark = [
@@ -183,6 +185,42 @@ def test_gdal_writes_a_key_that_numcodecs_does_not_know(tmp_path):
         document["compressor"][key] = value
         (tmp_path / "a/.zarray").write_text(json.dumps(document))
         np.testing.assert_array_equal(ringio_zarr.open(tmp_path / "a")[...], NUMBERS)
+
+
+@pytest.mark.parametrize("kind", ["dict", "zip", "deflated zip", "obstore", "zarr"])
+def test_python_codecs_in_other_stores(tmp_path, kind):
+    write_v2(tmp_path / "a", NUMBERS.astype("<i4"), [numcodecs.Delta("<i4")], numcodecs.BZ2())
+    (tmp_path / "a/1.1").unlink()
+    expected = NUMBERS.copy()
+    expected[10:20, 8:16] = 0
+    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    if "zip" in kind:
+        store = tmp_path / "a.zip"
+        method = zipfile.ZIP_DEFLATED if kind == "deflated zip" else zipfile.ZIP_STORED
+        with zipfile.ZipFile(store, "w", method) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    elif kind == "obstore":
+        store = MemoryStore()
+        for name, data in files.items():
+            store.put(name, data)
+    else:
+        store = files if kind == "dict" else zarr.storage.LocalStore(tmp_path / "a")
+    array = ringio_zarr.open(store)
+    np.testing.assert_array_equal(array[...], expected)
+    np.testing.assert_array_equal(array[12, 9:20], expected[12, 9:20])
+
+
+@pytest.mark.parametrize("store", ["path", "memory"])
+def test_a_damaged_chunk_of_a_python_codec_is_named(tmp_path, store):
+    write_v2(tmp_path / "a", NUMBERS.astype("<i4"), [], numcodecs.BZ2())
+    (tmp_path / "a/2.1").write_bytes(b"nonsense")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    array = ringio_zarr.open(files if store == "memory" else tmp_path / "a")
+    with pytest.raises(DecodeError, match=r"bz2: chunk \(2, 1\) of .*2\.1, bytes 0-8: OSError") as caught:
+        array[...]
+    assert isinstance(caught.value.__cause__, OSError)
+    np.testing.assert_array_equal(array[:20], NUMBERS[:20])
 
 
 # ----------------------------------------------------------------------------------------------------------- Zarr v3

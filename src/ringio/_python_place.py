@@ -181,7 +181,8 @@ class Decoder:
             return TaskFailure(task, request, -lib.RINGIO_EOF, _NO_STEP, got, first + max(start, end))
         try:
             chain = self._chains[int(record["chain"])]
-            chunk = chain.decode(memoryview(buffer)[start:end], self._plan.origin(task, request))
+            origin = self._plan.origin(task, request)._replace(length=end - start)
+            chunk = chain.decode(memoryview(buffer)[start:end], origin)
             self._place(record, chain, chunk)
         except Exception as error:
             return TaskFailure(task, request, -1, _NO_STEP, 0, 0, "", error)
