@@ -32,6 +32,8 @@ class Result(NamedTuple):
 
 def same(ours: Any, theirs: Any) -> str:
     """What is different about two results, down to the bits of NaNs; "" if nothing is."""
+    if not isinstance(ours, np.ndarray):
+        theirs = _unwrap(theirs)
     if type(ours) is not type(theirs):
         return f"type {type(ours).__name__}, expected {type(theirs).__name__}"
     left, right = np.asarray(ours), np.asarray(theirs)
@@ -46,7 +48,15 @@ def same(ours: Any, theirs: Any) -> str:
     return "" if equal else f"values {left.ravel()[:4]!r}, expected {right.ravel()[:4]!r}"
 
 
+def _unwrap(item: Any) -> Any:
+    """zarr-python 3.4 gives a single item of dtype object in an array without dimensions, or in two."""
+    while isinstance(item, np.ndarray) and item.ndim == 0 and item.dtype == object:
+        item = item.item()
+    return item
+
+
 def _same_item(ours: Any, theirs: Any) -> bool:
+    theirs = _unwrap(theirs)
     if isinstance(ours, np.ndarray):
         return same(ours, theirs) == ""
     return type(ours) is type(theirs) and bool(ours == theirs)
