@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from zarr.codecs import GzipCodec, ShardingCodec
 
 import ringio_zarr
 from ringio_zarr import _cli, _verify
@@ -177,6 +178,27 @@ def test_a_shard_larger_than_a_batch_is_named_once(run, path, monkeypatch):
     result = run("verify", path)
     assert len(result.stdout.splitlines()) == 2
     assert "shard (0, 0)" in result.stdout
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+def test_strings_become_strings_of_one_length(good, tmp_path):
+    zarr.create_array(tmp_path / "a", shape=(3,), dtype=str)[:] = ["a", "bcd", ""]
+    good("read", tmp_path / "a", "-o", tmp_path / "out.npy")
+    assert np.load(tmp_path / "out.npy").tolist() == ["a", "bcd", ""]
+
+
+def test_codecs_around_shards(run, tmp_path):
+    serializer, compressors = ShardingCodec(chunk_shape=(5, 10)), [GzipCodec()]
+    array = zarr.create_array(
+        tmp_path / "a", shape=DATA.shape, chunks=(20, 30), dtype="i4", serializer=serializer, compressors=compressors
+    )
+    array[:] = DATA
+    assert run("verify", tmp_path / "a").returncode == 0
+    assert ringio_zarr.open(tmp_path / "a").explain().decoder == ("gzip", "bytes")
+    (tmp_path / "a/c/0/1").write_bytes(b"bad")
+    result = run("verify", tmp_path / "a")
+    assert result.stdout.startswith("/ shard (0, 1): DecodeError")
+    assert result.stdout.endswith(": 1 bad\n")
 
 
 def test_zip_files(run, path, tmp_path):

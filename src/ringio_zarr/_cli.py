@@ -181,17 +181,24 @@ def _read(node: Array | Group, options: argparse.Namespace) -> int:
 
 def _save(array: Array, selection: Any, path: str) -> None:
     if path == "-":
-        np.save(_Pipe(), np.asarray(array[selection]), allow_pickle=False)
+        np.save(_Pipe(), _savable(array[selection]), allow_pickle=False)
         return
     shape = normalise_basic(selection, array.shape, array.location).shape
     with _new_file(path) as (name, file):
         if array.dtype.hasobject or array.dtype.kind == "T" or 0 in shape or not shape:
-            np.save(file, np.asarray(array[selection]), allow_pickle=False)
+            np.save(file, _savable(array[selection]), allow_pickle=False)
             return
         # Straight into the file: the result need not fit into memory.
         target = np.lib.format.open_memmap(name, "w+", array.dtype, shape)
         array.get_basic_selection(selection, out=target)
         target.flush()
+
+
+def _savable(result: Any) -> np.ndarray[Any, Any]:
+    """A result as numpy's format can have it: strings of any length become strings of one length."""
+    found = np.asarray(result)
+    is_text = found.dtype.kind == "T" or (found.dtype.hasobject and all(isinstance(one, str) for one in found.flat))
+    return found.astype(str) if is_text else found
 
 
 class _Pipe:

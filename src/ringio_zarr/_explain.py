@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from operator import add
 from typing import Any, Final, NamedTuple
@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from ringio import Plan, Reader, planning
 
+from ._codecs import Codec
 from ._metadata import ArrayMetadata
 from ._planned import steps
 from ._planner import Boxes, PlacedPoints, Planner
-from ._steps import drive
+from ._steps import Execute, Steps, drive
 
 _ENOENT: Final = -errno.ENOENT
 
@@ -98,7 +99,7 @@ class Explanation(NamedTuple):
         if self.inner_chunks is not None:
             rows.append(("Shard indexes", _indexes(self.shard_indexes_read)))
         rows += [
-            ("Decoder", " → ".join(self.decoder) or "none, the chunks are raw"),
+            ("Decoder", " → ".join(self.decoder)),
             ("Backend", f"{self.backend}, {_count(self.workers, 'worker')}: {self.backend_reason}"),
         ]
         rows += [("Error", f"{type(error).__name__}: {error}") for error in self.errors]
@@ -141,8 +142,14 @@ def explain(
             errors.append(error)
         index_count += rehearsal.index_count
         if rehearsal.plan is not None:
-            plans.append(rehearsal.plan)
-            facts = facts.add(plan_facts(rehearsal.plan, part.chain.decoded_nbytes))
+            plan = rehearsal.plan
+            if not errors:  # where everything is is known now: the plan may do with less
+                plan = _first_plan(steps(part, part_boxes, target, is_light=True), reader)
+            plans.append(plan)
+            part_facts = plan_facts(plan, part.chain.decoded_nbytes)
+            if not (part.chain.step_names or part.chain.stages):  # raw chunks need not be read whole
+                part_facts = part_facts._replace(bytes_decoded=part_facts.bytes_asked)
+            facts = facts.add(part_facts)
     return Explanation(
         location=location,
         selections=_count_boxes(boxes),
@@ -160,7 +167,7 @@ def explain(
         coalesced_requests=facts.coalesced_requests,
         files=facts.files,
         shard_indexes_read=index_count,
-        decoder=planner.chain.step_names,
+        decoder=tuple(_decoding(metadata.codecs)),
         backend=reader.backend,
         backend_reason=reader.backend_reason,
         workers=reader.workers,
@@ -242,6 +249,26 @@ def plan_facts(plan: Plan, decoded_nbytes: int) -> PlanFacts:
 def stand_in(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """An array of this shape that takes no memory, in the place of a target that will not be written to."""
     return np.broadcast_to(np.zeros((), dtype), tuple(shape))
+
+
+def _first_plan(reading: Steps[None], reader: Reader) -> Plan:
+    """The plan that comes first, which nobody else will use: what was begun is not ended."""
+    done: Any = None
+    while True:
+        step = reading.send(done)
+        if isinstance(step, Execute):
+            reading.close()
+            return step.plan
+        done = step.call(reader)
+
+
+def _decoding(codecs: Iterable[Codec]) -> Iterator[str]:
+    """The names of codecs in the order in which they are undone, those around shards first."""
+    for codec in reversed(tuple(codecs)):
+        if codec["name"] == "sharding_indexed":
+            yield from _decoding(codec["configuration"]["codecs"])
+        else:
+            yield codec["name"]
 
 
 def _count_boxes(boxes: Boxes | PlacedPoints | None) -> int:

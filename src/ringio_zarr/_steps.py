@@ -112,9 +112,10 @@ class _Impatient:
         self._reader = reader
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("max_gap_bytes", "max_request_bytes", "costs_of"):
-            return getattr(self._reader, name)
-        raise _WouldWaitError
+        found = getattr(self._reader, name)
+        if callable(found) and name != "costs_of":  # options may be asked for
+            raise _WouldWaitError
+        return found
 
 
 async def _work(step: Work, reader: Reader) -> Any:

@@ -20,6 +20,7 @@ from ._stored import KeyParser, stored_files
 # So much is decoded at a time, or one chunk where that is more.
 _BATCH_NBYTES: Final = 64 << 20
 
+_OF_SHARDS: Final = ("the index of the shard", "the shard in")  # in the words of errors about all of a shard
 _ASKED_MAX: Final = 10_000_000  # chunks
 
 Selection = tuple[slice, ...]
@@ -183,7 +184,7 @@ class ArrayCheck:
             yield from self._check_each(pieces)
             return
         (piece,) = pieces
-        if self._is_sharded and (isinstance(failed, OSError) or "the index of the shard" in str(failed)):
+        if self._is_sharded and (isinstance(failed, OSError) or any(what in str(failed) for what in _OF_SHARDS)):
             yield Bad(self.name, None, piece.outer, failed)
             return
         halves = self._halve(piece)
