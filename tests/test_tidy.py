@@ -54,7 +54,7 @@ RINGIO_FLOORS = [
 ]
 RINGIO_ZARR_FLOORS = [
     ["_cache", "_grid", "_result", "_selection"],
-    ["_errors", "_fancy"],
+    ["_errors", "_fancy", "_fields"],
     ["_bridge", "_document", "_readers", "_store_base", "_vlen"],
     ["_axes", "_codecs", "_dtypes", "_keys", "_parts", "_remote"],
     ["_fill", "_mapping", "_zip"],
@@ -75,7 +75,7 @@ RINGIO_ZARR_FLOORS = [
     ["_planner"],
     ["_planned"],
     ["_explain", "_placed", "_rectilinear"],
-    ["_staged"],
+    ["_masked", "_staged"],
     ["_selecting"],
     ["_awaiting"],
     ["_array"],

@@ -19,7 +19,7 @@ from zarr.testing.strategies import basic_indices, orthogonal_indices
 
 import ringio
 import ringio_zarr
-from ringio_zarr import _staged
+from ringio_zarr import _masked, _staged
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr", "ignore::Warning:numcodecs")
 
@@ -177,6 +177,10 @@ def test_masks(pairs: dict[str, Pair], name: str, seed: int, share: float) -> No
     for got in (pair.ours[mask], pair.ours.vindex[mask], pair.ours.get_mask_selection(mask.tolist())):
         assert_like(got, want)
     check_out(pair.ours.get_mask_selection, mask, want)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_masked, "_STAGE_NBYTES", 500)  # some rows of chunks at a time
+        patch.setattr(_masked, "_ITEMS_PER_POINT", 3)
+        assert_like(pair.ours[mask], want)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -435,6 +439,9 @@ def test_each_chunk_is_read_once(large: tuple[Any, np.ndarray[Any, Any], ringio.
     assert tasks(reader, lambda: ours.oindex[[1999, 0, 7], [2999, 3, 3, 5]]) == 4
     assert tasks(reader, lambda: ours.vindex[[1, 2, 1, 50, 99, 100], [1, 99, 50, 2, 3, 3]]) == 2
     assert tasks(reader, lambda: ours.vindex[mask]) == 30
+    mask[500:600, 250:2950] = mask[1990:, :5] = True
+    mask[500:600, 1000:2000] = False
+    assert tasks(reader, lambda: np.testing.assert_array_equal(ours.vindex[mask], truth[mask])) == 30 - 10 + 1
     assert tasks(reader, lambda: ours.read_many([0, [5, 2, 2], (slice(0, 100), 5), ([1, 2], [3, 9])])) == 30
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ._array import Array
-from ._fancy import normalise_coordinates, normalise_mask, normalise_orthogonal, normalise_vectorised, pop_fields
+from ._fancy import normalise_coordinates, normalise_mask, normalise_orthogonal, normalise_vectorised
+from ._fields import pop_fields
 from ._info import ArrayInfo
 from ._open import open_array
 from ._selecting import Request

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ringio import planning
 
-from ._fancy import Points, Product, Wanted
+from ._fancy import Mask, Points, Product, Wanted
 from ._planner import Boxes, PlacedPoints, Planner
 from ._result import first_offset
 from ._selection import Box
@@ -48,7 +48,7 @@ def place_product(product: Product, target: npt.NDArray[Any], planner: Planner) 
     )
 
 
-def place_points(points: Points, target: npt.NDArray[Any]) -> PlacedPoints:
+def place_points(points: Points | Mask, target: npt.NDArray[Any]) -> PlacedPoints:
     """Points that follow each other along the one dimension of a target."""
     layouts = planning.layout(
         source_strides=[target.itemsize], target_strides=target.strides, itemsize=target.itemsize, fill_offset=0
@@ -86,9 +86,10 @@ def _place_one(wanted: Wanted, target: npt.NDArray[Any], planner: Planner) -> Bo
         return place_product(wanted, target, planner)
     if isinstance(wanted, Box):
         return planner.boxes([wanted], [target])
-    ones = np.ones((1, len(wanted.coordinates)), np.int64)
+    coordinates = wanted.coordinates
+    ones = np.ones((1, len(coordinates)), np.int64)
     return Boxes(
-        starts=np.stack(wanted.coordinates, axis=1),
+        starts=np.stack(coordinates, axis=1),
         counts=ones,
         steps=ones,
         layouts=planner.layout_of((0,) * ones.size, (1,) * ones.size),

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ._fancy import (
+    Mask,
     Points,
     Product,
     Wanted,
-    fields_dtype,
     is_orthogonal,
     is_vectorised,
     normalise_blocks,
@@ -20,9 +20,10 @@ from ._fancy import (
     normalise_mask,
     normalise_orthogonal,
     normalise_vectorised,
-    pop_fields,
 )
+from ._fields import fields_dtype, pop_fields
 from ._grid import grid_shape
+from ._masked import read_mask
 from ._metadata import ArrayMetadata
 from ._node import Options
 from ._placed import place_all, place_points
@@ -292,6 +293,8 @@ class Selecting:
             self._planner.read_box(wanted, target, reader)
         elif isinstance(wanted, Product):
             read_product(wanted, target, self._planner, reader)
+        elif isinstance(wanted, Mask) and self._metadata.axes is None:
+            read_mask(wanted, target, self._planner, reader)
         else:
             self._planner.read(place_points(wanted, target), target, reader)
 
@@ -302,15 +305,20 @@ class Selecting:
         if out is not None:
             # The dtype of a field may have dimensions of its own, which are the last ones of the array.
             return check_out(out, shape + dtype.shape, dtype.base, name)
-        return new_result(shape, dtype, "C" if isinstance(request.wanted, Points) else self._order)
+        return new_result(shape, dtype, "C" if _is_flat(request.wanted) else self._order)
 
     def _target_for(self, request: Request, result: npt.NDArray[Any], *, is_new: bool) -> npt.NDArray[Any]:
         """Where it is read to: the same memory where that can be."""
         wanted = request.wanted
-        is_flat = isinstance(wanted, Points)
+        is_flat = _is_flat(wanted)
         if request.fields is not None or (is_flat and not (is_new or result.ndim == 1 or result.flags.c_contiguous)):
             return new_result(wanted.target_shape, self.dtype, "C" if is_flat else self._order)
         return result.reshape(-1) if is_flat and result.ndim != 1 else result
+
+
+def _is_flat(wanted: Wanted) -> bool:
+    """Whether it is read to an array of one dimension, whatever shape the result has."""
+    return isinstance(wanted, Points | Mask)
 
 
 def _finish(request: Request, target: npt.NDArray[Any], result: npt.NDArray[Any]) -> Any:
