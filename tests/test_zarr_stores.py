@@ -181,6 +181,14 @@ class TestAllStores:
                 assert copy.attrs == node.attrs
             np.testing.assert_array_equal(pickle.loads(pickle.dumps(array))[:7], array[:7])
 
+    def test_what_is_stored(self, kind: str, zarr_format: int, tmp_path: Path, theirs: Any) -> None:
+        """Chunks that are there are counted by listing the store, and looked up to explain a read."""
+        ours = ringio_zarr.open_group(STORES[kind](tmp_path, zarr_format))
+        for path in ("plain", "inner/deep"):
+            info, want = ours[path].info_complete(), theirs[path].info_complete()
+            assert info.count_chunks_initialized == want._count_chunks_initialized
+            assert ours[path].explain().missing == {"plain": 5, "inner/deep": 30}[path]
+
     def test_nothing_is_there(self, kind: str, zarr_format: int, tmp_path: Path) -> None:
         store = STORES[kind](tmp_path, zarr_format)
         with pytest.raises(FileNotFoundError, match="nowhere") as caught:
@@ -276,6 +284,21 @@ class TestMemory:
             ringio_zarr.open({})
         with pytest.raises(TypeError, match="got BytesIO"):
             ringio_zarr.open(io.BytesIO())
+
+
+def test_nothing_is_written() -> None:
+    """What writes in zarr-python is not there, and that is said."""
+    group: Any = ringio_zarr.open_group(items(3))
+    for name in ("create_array", "create_group", "require_group", "update_attributes", "move"):
+        with pytest.raises(AttributeError, match=f"Group has no '{name}': ringio_zarr only reads"):
+            getattr(group, name)
+    with pytest.raises(AttributeError, match="Array has no 'resize': ringio_zarr only reads"):
+        group["plain"].resize((3, 3))
+    with pytest.raises(TypeError, match="item assignment"):
+        group["plain"][0] = 1
+    with pytest.raises(AttributeError, match="'Group' object has no attribute 'nonsense'"):
+        group.nonsense  # noqa: B018
+    assert not hasattr(group, "create_array")
 
 
 def test_a_store_that_cannot_list(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def explain(
             if not errors:  # where everything is is known now: the plan may do with less
                 plan = _first_plan(steps(part, part_boxes, target, is_light=True), reader)
             plans.append(plan)
-            part_facts = plan_facts(plan, part.chain.decoded_nbytes)
+            part_facts = plan_facts(plan, part.chain.decoded_nbytes, reader)
             if not (part.chain.step_names or part.chain.stages):  # raw chunks need not be read whole
                 part_facts = part_facts._replace(bytes_decoded=part_facts.bytes_asked)
             facts = facts.add(part_facts)
@@ -217,7 +217,7 @@ class PlanFacts(NamedTuple):
         return PlanFacts(*map(add, self, other))
 
 
-def plan_facts(plan: Plan, decoded_nbytes: int) -> PlanFacts:
+def plan_facts(plan: Plan, decoded_nbytes: int, reader: Reader) -> PlanFacts:
     """Look at a plan. Files that are read to their end are looked up, to know how long they are."""
     requests, tasks = plan.requests, plan.tasks
     real = requests["file"] != planning.NO_FILE
@@ -226,9 +226,9 @@ def plan_facts(plan: Plan, decoded_nbytes: int) -> PlanFacts:
     gone = np.zeros(len(requests), np.bool_)
     if len(to_end):
         paths = plan.paths()
-        identities = planning.stat([paths[file] for file in requests["file"][to_end].tolist()])
-        nbytes[to_end] = np.maximum(identities["nbytes"].astype(np.int64) - requests["offset"][to_end], 0)
-        gone[to_end] = identities["status"] == _ENOENT
+        sizes, missing = _sizes([paths[file] for file in requests["file"][to_end].tolist()], plan, reader)
+        nbytes[to_end] = np.maximum(sizes - requests["offset"][to_end].astype(np.int64), 0)
+        gone[to_end] = missing
     read = real & ~gone
     task_requests = np.repeat(np.arange(len(requests)), requests["task_count"].astype(np.int64))
     stored = read[task_requests]
@@ -244,6 +244,16 @@ def plan_facts(plan: Plan, decoded_nbytes: int) -> PlanFacts:
         coalesced_requests=int((read & (requests["task_count"] > 1)).sum()),
         files=len(np.unique(requests["file"][read])),
     )
+
+
+def _sizes(paths: list[str], plan: Plan, reader: Reader) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The sizes of files, or of objects, and which of them are not there."""
+    if plan.objects is None:
+        identities = planning.stat(paths)
+        return identities["nbytes"].astype(np.int64), identities["status"] == _ENOENT
+    states = reader.look_up(paths, store=plan.objects.store)
+    sizes = [0 if isinstance(state, Exception) else state.nbytes for state in states]
+    return np.array(sizes, np.int64), np.array([isinstance(state, FileNotFoundError) for state in states])
 
 
 def stand_in(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

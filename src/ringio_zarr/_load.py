@@ -181,6 +181,8 @@ def _v2_key(use_consolidated: bool | str | None) -> str | None:
 
 def _parse(found: _Documents, zarr_format: ZarrFormat | None, use_consolidated: bool | str | None) -> Loaded | None:
     if zarr_format in (None, 3) and (document := found.json("zarr.json")) is not None:
+        if use_consolidated is False:
+            document[0].pop("consolidated_metadata", None)
         metadata = _parse_v3(*document)
         if isinstance(metadata, ArrayMetadata):
             return Loaded(metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, NoReturn
 
 from ringio import Reader, default_reader
 
@@ -152,6 +152,12 @@ class Node:
                 if name != "__weakref__":
                     setattr(self, name, getattr(other, name))
 
+    def __getattr__(self, name: str) -> NoReturn:  # for what is not there
+        kind = type(self).__name__
+        if name in _WRITING:
+            raise AttributeError(f"{kind} has no {name!r}: ringio_zarr only reads; open it with zarr-python to write")
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=self)
+
     def _key(self) -> tuple[object, ...]:
         return type(self), self._store, self._path, self._zarr_format, self._options
 
@@ -163,6 +169,41 @@ class Node:
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+# What zarr-python's arrays and groups have for writing.
+_WRITING: Final = frozenset(
+    (
+        "append",
+        "array",
+        "create",
+        "create_array",
+        "create_dataset",
+        "create_group",
+        "create_hierarchy",
+        "empty",
+        "empty_like",
+        "from_store",
+        "full",
+        "full_like",
+        "move",
+        "ones",
+        "ones_like",
+        "require_array",
+        "require_dataset",
+        "require_group",
+        "require_groups",
+        "resize",
+        "set_basic_selection",
+        "set_block_selection",
+        "set_coordinate_selection",
+        "set_mask_selection",
+        "set_orthogonal_selection",
+        "update_attributes",
+        "zeros",
+        "zeros_like",
+    )
+)
 
 
 def _reopen(

@@ -1,0 +1,218 @@
+"""Zip files: members as ranges, what writers do to them, and what damage does."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import MemoryStore, ZipStore
+
+import ringio
+import ringio_zarr
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
+
+VALUES = np.arange(40 * 30, dtype="<i4").reshape(40, 30)
+
+
+def members(zarr_format: int = 3) -> dict[str, bytes]:
+    store = MemoryStore()
+    root = zarr.create_group(store, zarr_format=zarr_format)
+    root.create_array("plain", shape=(40, 30), chunks=(10, 10), dtype="<i4", compressors=None)[:30] = VALUES[:30]
+    if zarr_format == 3:
+        array = root.create_array("sharded", shape=(40, 30), chunks=(5, 5), shards=(20, 30), dtype="<i4")
+        array[...] = VALUES
+    return {key: value.to_bytes() for key, value in store._store_dict.items()}
+
+
+def write(path: Path, data: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> str:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for key, value in data.items():
+            archive.writestr(key, value)
+    return str(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "h.zip"
+
+
+def test_chunks_are_ranges_of_one_file(path: Path) -> None:
+    """Nothing is opened but the zip file, and a chunk that is alone is read without a plan."""
+    group = ringio_zarr.open_group(write(path, members()))
+    with ringio.Reader(workers=1) as reader:
+        array = ringio_zarr.open_array(path, path="sharded", reader=reader)
+        np.testing.assert_array_equal(array[...], VALUES)
+        assert reader.statistics().opens == 1
+    array = group["plain"]
+    for _ in range(2):
+        assert array[12, 17] == VALUES[12, 17]
+        assert array[35, 5] == 0
+    np.testing.assert_array_equal(array[5:35, 5:25], np.where(np.arange(5, 35)[:, None] < 30, VALUES[5:35, 5:25], 0))
+
+
+def test_below_a_zip_file(path: Path) -> None:
+    """The path may go on, as into a directory; a directory may be called so."""
+    write(path, members())
+    assert ringio_zarr.open(f"{path}/plain").shape == (40, 30)
+    assert ringio_zarr.open(Path(path) / "plain", path="") == ringio_zarr.open(path, path="plain")
+    with pytest.raises(FileNotFoundError, match="nothing at this path"):
+        ringio_zarr.open(f"{path}/nothing")
+    folder = path.with_name("folder.zip")
+    zarr.create_array(str(folder), shape=(3,), chunks=(2,), dtype="i4")[...] = 7
+    assert isinstance(ringio_zarr.open(folder), ringio_zarr.Array)
+    with pytest.raises(FileNotFoundError):
+        ringio_zarr.open(path.with_name("none.zip"))
+
+
+def test_duplicates(path: Path) -> None:
+    """The last member of a name counts: zarr-python writes what has changed once more."""
+    store = ZipStore(path, mode="w")
+    array = zarr.create_array(store, shape=(4,), chunks=(4,), dtype="<i4")
+    array[:2] = 1
+    with pytest.warns(UserWarning, match="Duplicate"):
+        array[2:] = 2
+    store.close()
+    np.testing.assert_array_equal(ringio_zarr.open(path)[...], [1, 1, 2, 2])
+
+
+def test_zip64(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, value in members().items():
+            with archive.open(key, "w", force_zip64=True) as member:
+                member.write(value)
+    np.testing.assert_array_equal(ringio_zarr.open_group(path)["sharded"][...], VALUES)
+
+
+def test_something_in_front(path: Path) -> None:
+    """Offsets in a zip file that was appended to another file count from where it begins."""
+    write(path, members())
+    path.write_bytes(b"#!/bin/sh\nexit 0\n" * 50 + path.read_bytes())
+    np.testing.assert_array_equal(ringio_zarr.open_group(path)["sharded"][...], VALUES)
+
+
+def test_compressed_and_stored_members_in_one_read(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, (key, value) in enumerate(members().items()):
+            archive.writestr(key, value, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[number % 2])
+    group = ringio_zarr.open_group(path)
+    np.testing.assert_array_equal(group["plain"][:30], VALUES[:30])
+    np.testing.assert_array_equal(group["sharded"][...], VALUES)
+
+
+def test_a_file_that_is_replaced(path: Path) -> None:
+    """Its directory is read anew, whatever way the next read takes."""
+    write(path, members())
+    group = ringio_zarr.open_group(path)
+    plain, sharded = group["plain"], group["sharded"]
+    assert plain[3, 4] == VALUES[3, 4]
+    assert sharded[3, 4] == VALUES[3, 4]
+    data = members()
+    new = {"zzz": b"x" * 1000, **{key: data[key] for key in sorted(data, reverse=True) if key != "plain/c/1/1"}}
+    temporary = path.with_name("new")
+    write(temporary, new)
+    temporary.replace(path)
+    assert plain[3, 4] == VALUES[3, 4]
+    assert plain[13, 14] == 0
+    np.testing.assert_array_equal(sharded[...], VALUES)
+    assert "zzz" not in list(group)
+
+
+def test_identity(path: Path) -> None:
+    array = ringio_zarr.open(write(path, members()))["sharded"]
+    again = pickle.loads(pickle.dumps(array))
+    assert again == array
+    assert repr(array.store) == f"ZipStore({str(path)!r})"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that a fork leaves behind
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if (array[...] == VALUES).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+class TestDamage:
+    def test_no_zip_file(self, path: Path) -> None:
+        path.write_bytes(b"this is no zip file")
+        with pytest.raises(ringio_zarr.MetadataError, match=r"h\.zip: not a zip file"):
+            ringio_zarr.open(path)
+        write(path, members())
+        path.write_bytes(path.read_bytes()[:-30])
+        with pytest.raises(ringio_zarr.MetadataError, match=r"h\.zip: not a zip file"):
+            ringio_zarr.open(path)
+
+    def test_a_wrong_directory(self, path: Path) -> None:
+        """Offsets that lead elsewhere, and sizes over the end of the file."""
+        for field, value, words in (
+            (42, 5, "no header"),
+            (42, 0x7FFFFFFF, "outside"),
+            (20, 0x7FFFFFF0, "over the end"),
+        ):
+            write(path, members())
+            data = bytearray(path.read_bytes())
+            at = data.index(b"plain/c/0/0", data.index(b"PK\x01\x02")) - 46
+            struct.pack_into("<I", data, at + field, value)
+            path.write_bytes(data)
+            group = ringio_zarr.open_group(path)
+            with pytest.raises(ringio_zarr.MetadataError, match=f"h.zip/plain/c/0/0: .*{words}") as caught:
+                group["plain"][:5, :5]
+            assert "chunk (0, 0)" in caught.value.__notes__[0]
+            np.testing.assert_array_equal(group["plain"][10:20], VALUES[10:20])
+
+    def test_damaged_data(self, path: Path) -> None:
+        """Compressed members have their checksums compared; so have documents."""
+        write(path, members(), zipfile.ZIP_DEFLATED)
+        data = bytearray(path.read_bytes())
+        with zipfile.ZipFile(path) as archive:
+            place = {each.filename: each for each in archive.infolist()}
+        for key in ("plain/c/0/0", "sharded/zarr.json"):
+            at = place[key].header_offset + 30 + len(key) + 5
+            data[at] ^= 0xFF
+        path.write_bytes(data)
+        group = ringio_zarr.open_group(path)
+        with pytest.raises(ringio.DecodeError, match=r"plain/c/0/0"):
+            group["plain"][:5]
+        with pytest.raises(ringio.DecodeError, match=r"sharded/zarr\.json"):
+            group["sharded"]
+
+    def test_a_bomb(self, path: Path) -> None:
+        """A member that says it is larger than any chunk is not decompressed."""
+        data = members()
+        data["plain/c/0/0"] = bytes(100_000_000)
+        write(path, data, zipfile.ZIP_DEFLATED)
+        with pytest.raises(ringio.DecodeError, match="100000000 bytes, at most"):
+            ringio_zarr.open_group(path)["plain"][:5]
+
+    def test_encrypted(self, path: Path) -> None:
+        write(path, members())
+        data = bytearray(path.read_bytes())
+        at = data.index(b"plain/c/0/0", data.index(b"PK\x01\x02")) - 46
+        data[at + 8] |= 1
+        path.write_bytes(data)
+        with pytest.raises(ringio_zarr.UnsupportedError, match="encrypted"):
+            ringio_zarr.open_group(path)["plain"][:5]
+
+    @pytest.mark.parametrize("seed", range(30))
+    def test_flipped_bytes(self, seed: int, path: Path) -> None:
+        """Right values, or an exception that names the file."""
+        write(path, members(), (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[seed % 2])
+        data = bytearray(path.read_bytes())
+        random = np.random.default_rng(seed)
+        for at in random.integers(data.rindex(b"PK\x01\x02") - 1500, len(data), 3).tolist():
+            data[at] ^= int(random.integers(1, 256))
+        path.write_bytes(data)
+        problem = ""
+        try:
+            group = ringio_zarr.open_group(path)
+            for name in ("plain", "sharded"):
+                assert group[name][...].shape == (40, 30)
+        except (ringio.RingioError, OSError, KeyError) as error:
+            problem = str(error)
+        assert not problem or "h.zip" in problem
