@@ -330,3 +330,20 @@ void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count
    step, got and expected; on success how many bytes it 'got'. */
 int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *codecs, const uint8_t *source,
                   uint64_t source_nbytes, uint8_t *target, uint64_t target_nbytes, struct ringio_failure *failure);
+
+/* ---------------------------------------------------------------------------------------------- numpy's strings */
+
+/* Addresses of functions of NumPy's C API, which Python looks up: NpyString_acquire_allocator(), _release_allocator()
+   and NpyString_pack(). */
+struct ringio_string_api {
+    uint64_t acquire;
+    uint64_t release;
+    uint64_t pack;
+};
+
+/* ringio_unpack_strings() makes 'count' items of a StringDType array out of texts that each have their length in front,
+   a little-endian u32.  'items' are those of a new array of 'dtype' (a PyArray_Descr), in C order.  Returns 0, -EPROTO
+   where 'source' ends too early, -EILSEQ where a text is not UTF-8, -ENOMEM; 'done_ret' says how many items are done.
+   Needs no GIL; nobody else may use the array meanwhile. */
+int64_t ringio_unpack_strings(const uint8_t *source, uint64_t source_nbytes, uint64_t count, uint8_t *items,
+                              const void *dtype, const struct ringio_string_api *api, uint64_t *done_ret);

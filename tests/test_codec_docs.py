@@ -15,7 +15,7 @@ NOT_IN_NUMCODECS = {"zfpy", "pcodec"}  # where their packages are not installed
 
 def native_table():
     """What the docstring of ringio.codecs says of each codec."""
-    rows = re.findall(r"^``(\w+)`` +(.+)$", codecs.__doc__, re.MULTILINE)
+    rows = re.findall(r"^``([\w-]+)`` +(.+)$", codecs.__doc__, re.MULTILINE)
     assert {name for name, _ in rows} == set(codecs.NAMES)
     lines = ["| codec | |", "|---|---|"]
     return "\n".join([*lines, *[f"| `{name}` | {text.replace('``', '`')} |" for name, text in rows]])

@@ -17,9 +17,9 @@ ROOT = Path(__file__).parent.parent
 # A module imports only from floors below its own: docs/architecture.md.
 RINGIO_FLOORS = [
     ["_core", "_records", "_columns", "_limits", "_statistics", "_buffers", "_interpreters", "_version", "_spans"],
-    ["_errors", "_failures", "_memory", "_object_pool", "_object_store"],
+    ["_errors", "_failures", "_memory", "_object_pool", "_object_store", "_strings"],
     ["_progress", "_states", "_store_options", "_targets"],
-    ["_native_steps", "_python_codecs"],
+    ["_native_steps", "_python_codecs", "_vlen"],
     ["_array_codecs", "_codec_steps", "_stages"],
     ["_codec_walk"],
     ["_forked", "_trace", "_paths", "_kernels", "_store_errors", "_tasks", "codecs"],
@@ -55,7 +55,7 @@ RINGIO_FLOORS = [
 RINGIO_ZARR_FLOORS = [
     ["_cache", "_grid", "_result", "_selection"],
     ["_errors", "_fancy", "_fields"],
-    ["_bridge", "_document", "_readers", "_store_base", "_vlen"],
+    ["_bridge", "_document", "_readers", "_store_base"],
     ["_axes", "_codecs", "_dtypes", "_keys", "_parts", "_remote"],
     ["_fill", "_mapping", "_zip"],
     ["_metadata", "_store"],
@@ -91,7 +91,7 @@ RINGIO_ZARR_FLOORS = [
 C_FLOORS = [
     ["ringio_api", "planning_api", "trace_api"],
     ["ringio", "sort", "planes", "direct", "clock", "thread"],
-    ["trace", "bell", "cffi_prelude", "plan", "plan_points", "scatter", "slab", "files", "codec"],
+    ["trace", "bell", "cffi_prelude", "plan", "plan_points", "scatter", "strings", "slab", "files", "codec"],
     ["codec_private", "task", "job", "paths", "narrow"],
     [
         "draft",

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import ringio
 import ringio_zarr
+from ringio._vlen import VlenCodec
 from ringio_zarr import MetadataError, UnsupportedError
-from ringio_zarr._vlen import VlenCodec
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr", "ignore::Warning:numcodecs")
 
@@ -184,15 +184,75 @@ def test_the_codec_is_that_of_numcodecs(texts: list[str], binaries: list[bytes])
         assert VlenCodec(name).decode(encoder.encode(values)).tolist() == items
 
 
+STRING_DTYPE = np.dtypes.StringDType()
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=40)))
+def test_strings_of_numpy_without_python_objects(texts: list[str]) -> None:
+    """The C core makes the same strings: empty ones, with NULs, short and long, of any characters."""
+    encoded = numcodecs.VLenUTF8().encode(np.array([*texts, ""], object)[: len(texts)])
+    got = VlenCodec("vlen-utf8", STRING_DTYPE).decode(encoded)
+    assert got.dtype == STRING_DTYPE
+    assert got.tolist() == texts
+    assert got.copy().tolist() == texts
+
+
+@given(st.lists(st.binary(max_size=12), min_size=1))
+def test_utf8_as_python_has_it(items: list[bytes]) -> None:
+    """What Python takes for UTF-8 is taken, and nothing else: no surrogates, no overlong forms, nothing cut off."""
+    values = np.empty(len(items), object)
+    values[:] = items
+    encoded = numcodecs.VLenBytes().encode(values)
+    try:
+        want = [item.decode() for item in items]
+    except UnicodeDecodeError:
+        with pytest.raises(ValueError, match="utf-8"):
+            VlenCodec("vlen-utf8", STRING_DTYPE).decode(encoded)
+    else:
+        assert VlenCodec("vlen-utf8", STRING_DTYPE).decode(encoded).tolist() == want
+
+
+EDGES = ["c2", "c1bf", "c280", "dfbf", "e09fbf", "e0a080", "ed9fbf", "eda080", "edbfbf", "ee8080", "efbfbf", "f08fbfbf"]
+EDGES += [
+    "f0908080",
+    "f48fbfbf",
+    "f4908080",
+    "f5808080",
+    "80",
+    "bf",
+    "fe",
+    "ff",
+    "e28280",
+    "e282",
+    "f09f9880",
+    "f09f98",
+]
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_utf8_at_its_edges(edge: str) -> None:
+    """The first and last sequence of each length, and what lies beyond; alone and behind eight letters."""
+    for raw in (bytes.fromhex(edge), b"abcdefgh" + bytes.fromhex(edge), bytes.fromhex(edge) + b"abc"):
+        test_utf8_as_python_has_it.hypothesis.inner_test([raw, b"x"])  # type: ignore[attr-defined]
+
+
+def test_where_numpy_has_no_such_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strings then come by way of Python objects."""
+    monkeypatch.setattr("ringio._strings._string_api", lambda: None)
+    encoded = numcodecs.VLenUTF8().encode(np.array(WORDS, object))
+    assert VlenCodec("vlen-utf8", STRING_DTYPE).decode(encoded).tolist() == WORDS
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1), st.data())
 def test_damage_is_found(texts: list[str], data: st.DataObject) -> None:
     """Bytes that are missing, and bytes that are no text."""
     encoded = numcodecs.VLenUTF8().encode(np.array([*texts, "x"], object))
     cut = data.draw(st.integers(0, len(encoded) - 1))
-    with pytest.raises(ValueError, match=r"ends|due|cannot be"):
-        VlenCodec("vlen-utf8").decode(encoded[:cut])
-    with pytest.raises(ValueError, match="utf-8"):
-        VlenCodec("vlen-utf8").decode(encoded[:-1] + b"\xff")
+    for codec in (VlenCodec("vlen-utf8"), VlenCodec("vlen-utf8", STRING_DTYPE)):
+        with pytest.raises(ValueError, match=r"ends|due|cannot be"):
+            codec.decode(encoded[:cut])
+        with pytest.raises(ValueError, match="utf-8"):
+            codec.decode(encoded[:-1] + b"\xff")
 
 
 def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:

@@ -63,6 +63,10 @@ def parse_step(item: object) -> Step:
     stem = _ALIASES.get(name, name.removeprefix("numcodecs."))
     if (parse := _PARSERS.get(stem)) is not None:
         return parse(stem, configuration)
+    if stem in _VLEN:
+        from ._vlen import VlenCodec  # late: few chunks hold strings
+
+        return Step(name, codec=PythonCodec(VlenCodec(stem), name))
     if stem not in KINDS:
         raise UnsupportedCodecError(f"codec {name!r} is not supported; there are {', '.join(NAMES)}")
     return Step(stem)
@@ -186,6 +190,7 @@ def _plain(name: str, configuration: Configuration) -> Step:
     return Step(name)
 
 
+_VLEN: Final = ("vlen-utf8", "vlen-bytes")
 _ALIASES: Final = {"endian": "bytes"}  # in drafts of Zarr v3
 _PARSERS: Final[dict[str, Callable[[str, Configuration], Step]]] = {
     "transpose": _transpose,
@@ -204,5 +209,5 @@ _PARSERS: Final[dict[str, Callable[[str, Configuration], Step]]] = {
     "scale_offset": _scale_offset,
     "cast_value": _cast_value,
 }
-NAMES: Final = tuple(dict.fromkeys(("transpose", "bytes", *KINDS, *_PARSERS)))
+NAMES: Final = tuple(dict.fromkeys(("transpose", "bytes", *KINDS, *_PARSERS, *_VLEN)))
 """The codecs that ringio has itself."""

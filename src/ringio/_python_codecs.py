@@ -125,7 +125,9 @@ def as_items(data: Data, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
             raise TypeError(f"decodes to {type(data).__name__}, expected an array of dtype {dtype}")
         if data.size != count:
             raise ValueError(f"decodes to {data.size} items, expected {count}")
-        return data.reshape(-1, order="A").astype(dtype, copy=False)  # type: ignore[no-any-return]
+        flat = data.reshape(-1, order="A")
+        # Of strings astype() would make a copy, equal dtypes or not.
+        return flat if flat.dtype == dtype else flat.astype(dtype)  # type: ignore[no-any-return]
     raw = as_bytes(data)
     if raw.nbytes != count * dtype.itemsize:
         raise ValueError(f"decodes to {raw.nbytes} bytes, expected {count * dtype.itemsize}")

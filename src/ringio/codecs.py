@@ -25,6 +25,8 @@ an encoder needs to know (levels, block sizes) is ignored: the encoded bytes say
 ``packbits``          bools as bits
 ``scale_offset``      ``scale``, ``offset``: of Zarr v3, in the dtype of the array
 ``cast_value``        ``data_type``, ``rounding``, ``out_of_range``, ``scalar_map``: of Zarr v3; items of another type
+``vlen-utf8``         texts of any length; as ``StringDType`` or Python's ``str``
+``vlen-bytes``        bytes of any length, as Python objects
 ====================  ===================================================================================
 
 These are decoded by the C core; codecs that compute with items of a type that it does not know, such as float16, by

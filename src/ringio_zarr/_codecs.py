@@ -11,7 +11,6 @@ from ringio.codecs import NAMES, is_registered
 
 from ._document import parse_extension, parse_int, parse_object, parse_shape, refuse_keys, require
 from ._errors import Place, excerpt
-from ._vlen import OBJECT_CODECS
 
 
 class Codec(TypedDict):
@@ -35,6 +34,8 @@ ARRAY_TO_ARRAY: Final = {
 }
 ARRAY_TO_BYTES: Final = {"bytes", "sharding_indexed", "vlen-utf8", "vlen-bytes", "pcodec", "zfpy"}
 BYTES_TO_BYTES: Final = {"blosc", "zstd", "gzip", "crc32c"}
+# What makes Python objects in v2. Of the last one, which is no object codec of zarr-python 3, each item is a label.
+OBJECT_CODECS: Final = ("vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2", "pickle", "categorize")
 # Levels of grids that a plan can hold (level_factors of struct ringio_grid), less one for the innermost chunks.
 MAX_SHARDING_DEPTH: Final = 7
 

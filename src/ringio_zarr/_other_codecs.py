@@ -9,9 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from ._errors import Place
-from ._vlen import VlenCodec
 
-_OURS: Final = {"vlen-utf8", "vlen-bytes"}
 # What is to be installed for a codec, where that is not numcodecs alone.
 _PACKAGES: Final = {
     "crc32c": "numcodecs[crc32c]",
@@ -49,8 +47,6 @@ def find_codec(
         MetadataError: the codec makes no sense of its configuration.
     """
     stem = name.removeprefix("numcodecs.")
-    if stem in _OURS:
-        return VlenCodec(stem)
     if stem == "pickle":
         if not allow_pickle:
             raise place.unsupported(
