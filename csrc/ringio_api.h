@@ -331,19 +331,33 @@ void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count
 int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *codecs, const uint8_t *source,
                   uint64_t source_nbytes, uint8_t *target, uint64_t target_nbytes, struct ringio_failure *failure);
 
-/* ---------------------------------------------------------------------------------------------- numpy's strings */
+/* ---------------------------------------------------------------------------------------------- items of any length */
 
-/* Addresses of functions of NumPy's C API, which Python looks up: NpyString_acquire_allocator(), _release_allocator()
-   and NpyString_pack(). */
+/* How NumPy keeps strings: the addresses of NpyString_acquire_allocator(), _release_allocator() and NpyString_pack() of
+   its C API; and how it writes texts of less than 'short_count' bytes, which lie in the 16 bytes of the item itself:
+   the text, zeros, and at the end a byte of 'last_bytes' that goes by the length.  Python looks these up: once. */
 struct ringio_string_api {
     uint64_t acquire;
     uint64_t release;
     uint64_t pack;
+    uint32_t short_count; /* at most 16; 0: NumPy packs every text */
+    uint8_t last_bytes[16];
 };
 
-/* ringio_unpack_strings() makes 'count' items of a StringDType array out of texts that each have their length in front,
-   a little-endian u32.  'items' are those of a new array of 'dtype' (a PyArray_Descr), in C order.  Returns 0, -EPROTO
-   where 'source' ends too early, -EILSEQ where a text is not UTF-8, -ENOMEM; 'done_ret' says how many items are done.
-   Needs no GIL; nobody else may use the array meanwhile. */
-int64_t ringio_unpack_strings(const uint8_t *source, uint64_t source_nbytes, uint64_t count, uint8_t *items,
-                              const void *dtype, const struct ringio_string_api *api, uint64_t *done_ret);
+/* ringio_unpack_strings() makes items of a StringDType array out of texts that each have their length in front, a
+   little-endian u32.  Of 'count' texts it takes 'wanted' from 'first' on, into 'items' (16 bytes each) of an array of
+   'dtype' (a PyArray_Descr); the lengths of the others are checked.  Returns 0, -EPROTO where 'source' ends too early,
+   -EILSEQ where a text is not UTF-8, -ENOMEM; 'done_ret' says how many texts are good.
+   Needs no GIL.  Threads may fill different items of one array; nobody else may use them meanwhile. */
+int64_t ringio_unpack_strings(const uint8_t *source, uint64_t source_nbytes, uint64_t count, uint64_t first,
+                              uint64_t wanted, uint8_t *items, const void *dtype, const struct ringio_string_api *api,
+                              uint64_t *done_ret);
+
+/* ringio_find_items() says where 'count' items end in 'source' that each have their length in front.  Returns 0, or
+   -EPROTO where 'source' ends too early; 'done_ret' says how many items are good. */
+int64_t ringio_find_items(const uint8_t *source, uint64_t source_nbytes, uint64_t count, uint64_t *ends,
+                          uint64_t *done_ret);
+
+/* ringio_expand_items() makes them all 'width' bytes long, with zeros behind; 'ends' are those that were found, and no
+   item is longer than that. */
+void ringio_expand_items(const uint8_t *source, const uint64_t *ends, uint64_t count, uint64_t width, uint8_t *target);

@@ -236,6 +236,41 @@ def test_utf8_at_its_edges(edge: str) -> None:
         test_utf8_as_python_has_it.hypothesis.inner_test([raw, b"x"])  # type: ignore[attr-defined]
 
 
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), min_size=1), st.data())
+def test_strings_straight_to_their_places(texts: list[str], data: st.DataObject) -> None:
+    """Any row of them, into items that hold nothing yet and into such that do."""
+    encoded = numcodecs.VLenUTF8().encode(np.array([*texts, ""], object)[: len(texts)])
+    first = data.draw(st.integers(0, len(texts)))
+    count = data.draw(st.integers(0, len(texts) - first))
+    target = np.full(count, data.draw(st.sampled_from(["", "short", "long" * 10, "very long" * 40])), STRING_DTYPE)
+    for array in (np.empty(count, STRING_DTYPE), target):
+        VlenCodec("vlen-utf8").for_chunk((len(texts),), STRING_DTYPE).fill(encoded, array, first)
+        assert array.tolist() == texts[first : first + count]
+        assert array.copy().tolist() == texts[first : first + count]
+
+
+def test_bytes_of_very_different_lengths() -> None:
+    """A long item among many short ones, NULs at their ends: no time for all to be as long as that one."""
+    for long in (b"", b"x" * 100 + b"\0", b"x" * 100_000 + b"\0\0"):
+        values = np.array([b"", b"\0", b"a\0", long, b"a\0b"] * 20, object)
+        got = VlenCodec("vlen-bytes").decode(numcodecs.VLenBytes().encode(values))
+        assert got.tolist() == values.tolist()
+        assert {type(item) for item in got} == {bytes}
+
+
+def test_slices_of_strings(tmp_path: Path) -> None:
+    """Parts of chunks, into new arrays and into one that is written again."""
+    words = [word * (i % 4) for i, word in enumerate(WORDS)]
+    zarr.create_array(str(tmp_path / "a"), shape=35, chunks=8, dtype="string")[...] = np.array(words, STRING_DTYPE)
+    array: Any = ringio_zarr.open_array(str(tmp_path / "a"))
+    out = np.full(20, "something that was there before", STRING_DTYPE)
+    for start in range(15):
+        assert array[start : start + 20].tolist() == words[start : start + 20]
+        array.get_basic_selection(slice(start, start + 20), out=out)
+        assert out.tolist() == words[start : start + 20]
+        assert array[start : start + 20 : 3].tolist() == words[start : start + 20 : 3]
+
+
 def test_where_numpy_has_no_such_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strings then come by way of Python objects."""
     monkeypatch.setattr("ringio._strings._string_api", lambda: None)

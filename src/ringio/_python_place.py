@@ -18,6 +18,7 @@ from ._failures import TaskFailure
 from ._plan import BoundPlan
 from ._plan_records import PlanRecords
 from ._records import MAX_U64
+from ._stages import Origin, fill_strings
 from .codecs import CompiledChain
 
 _NO_STEP: Final = 0xFFFFFFFF
@@ -182,8 +183,10 @@ class Decoder:
         try:
             chain = self._chains[int(record["chain"])]
             origin = self._plan.origin(task, request)._replace(length=end - start)
-            chunk = chain.decode(memoryview(buffer)[start:end], origin)
-            self._place(record, chain, chunk)
+            encoded = memoryview(buffer)[start:end]
+            if chain.dtype.kind == "T" and self._fill_strings(record, chain, encoded, origin):
+                return None
+            self._place(record, chain, chain.decode(encoded, origin))
         except Exception as error:
             return TaskFailure(task, request, -1, _NO_STEP, 0, 0, "", error)
         return None
@@ -215,6 +218,32 @@ class Decoder:
         walks = [self._targets[target].along(stride) for stride in strides]
         counts = self._records.counts[number].tolist()
         return _view(self._arrays[target], self._target_starts[number], counts, walks)  # type: ignore[arg-type]
+
+    def _fill_strings(self, record: Any, chain: CompiledChain, encoded: memoryview, origin: Origin) -> bool:
+        """Strings that lie in a row, in the chunk and in the target, need no chunk in between; whether they did."""
+        projections = self._projections(record)
+        if len(projections) != 1:
+            return False
+        number, layout = projections[0]
+        target = self._target(number, layout)
+        first = self._first_in_row(number, layout, chain)
+        if first is None or not target.flags.c_contiguous or not target.flags.aligned:
+            return False
+        self._check(target, chain)
+        return fill_strings(chain.stages, encoded, target, first, origin)
+
+    def _first_in_row(self, number: int, layout: Any, chain: CompiledChain) -> int | None:
+        """Which item of the decoded chunk a box begins with, where one follows the other; None: they do not."""
+        counts = self._records.counts[number].tolist()
+        strides = layout["source_strides"][: self._dim_count].tolist()
+        nbytes = chain.dtype.itemsize
+        for count, stride in zip(reversed(counts), reversed(strides), strict=True):
+            if count > 1 and stride != nbytes:
+                return None
+            nbytes *= count
+        offset = int(self._records.projections["source_offset"][number])
+        fits = offset % chain.dtype.itemsize == 0 and offset + nbytes <= chain.decoded_nbytes
+        return offset // chain.dtype.itemsize if fits else None
 
     def _place(self, record: Any, chain: CompiledChain, chunk: NDArray[Any]) -> None:
         projections = self._projections(record)

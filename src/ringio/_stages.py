@@ -14,6 +14,7 @@ from ._errors import codec_error, error_from_failure
 from ._native_steps import MAX_INT64, NativeStep, Sized, records_of
 from ._python_codecs import Data, Decode, as_bytes, as_items
 from ._records import MAX_U64
+from ._vlen import VlenCodec
 
 # Where nobody knows how much the encoded bytes decode to: what there is room for at first, and in the end.
 _OPEN_FACTOR: Final = 8
@@ -138,6 +139,12 @@ class PythonStage(NamedTuple):
             path, offset, length, chunk = origin
             raise codec_error(self.name, error, path=path, offset=offset, length=length, chunk=chunk) from error
 
+    @property
+    def strings(self) -> VlenCodec | None:
+        """The codec, where it is one that puts strings in their places itself."""
+        owner = getattr(self.decode, "__self__", None)
+        return owner if isinstance(owner, VlenCodec) and owner.can_fill else None
+
 
 Stage: TypeAlias = NativeStage | PythonStage
 
@@ -171,3 +178,30 @@ def run_stages(
     except (TypeError, ValueError) as error:
         path, offset, length, chunk = origin
         raise codec_error(name, error, path=path, offset=offset, length=length, chunk=chunk) from error
+
+
+def fill_strings(stages: Sequence[Stage], encoded: Data, target: NDArray[Any], first: int, origin: Origin) -> bool:
+    """Decode some strings of one chunk straight to where they belong.
+
+    Args:
+        stages: in decoding order.
+        encoded: the encoded bytes.
+        target: of ``StringDType``, in C order.
+        first: which item of the decoded chunk is its first; there are enough.
+        origin: where the bytes are from, for messages.
+
+    Returns:
+        Whether it was done; False: nothing was, as these stages make something else.
+
+    Raises:
+        DecodeError, UnsupportedCodecError: they cannot be decoded.
+        MemoryError: there is not enough.
+    """
+    last = stages[-1] if stages else None
+    if not isinstance(last, PythonStage) or (codec := last.strings) is None:
+        return False
+    data = encoded
+    for stage in stages[:-1]:
+        data = stage.run(data, origin)
+    PythonStage(lambda data: codec.fill(data, target, first), last.name).run(data, origin)
+    return True
