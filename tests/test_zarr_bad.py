@@ -677,10 +677,11 @@ def test_a_document_that_is_no_json_object(tmp_path: Path, data: bytes) -> None:
         ({"codecs": [{"name": "bytes"}, {"name": "snappy"}]}, "snappy"),
         ({"fill_value": "x"}, "fill_value"),
         ({"storage_transformers": [{"name": "x"}]}, "storage_transformers"),
-        ({"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [0, 12]}}}, "chunk_shape[0]"),
+        ({"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [-1, 12]}}}, "chunk_shape[0]"),
         ({"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [8]}}}, "chunk_shape"),
         ({"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [9, 12]}}}, "codecs[0]"),
-        ({"chunk_grid": {"name": "rectilinear", "configuration": {}}}, "rectilinear"),
+        ({"chunk_grid": {"name": "rectilinear", "configuration": {}}}, "chunk_grid.configuration"),
+        ({"chunk_grid": {"name": "hexagonal", "configuration": {}}}, "hexagonal"),
         ({"surprise": 1}, "surprise"),
     ],
 )

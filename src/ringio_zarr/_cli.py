@@ -198,7 +198,8 @@ def _savable(result: Any) -> np.ndarray[Any, Any]:
     """A result as numpy's format can have it: strings of any length become strings of one length."""
     found = np.asarray(result)
     is_text = found.dtype.kind == "T" or (found.dtype.hasobject and all(isinstance(one, str) for one in found.flat))
-    return found.astype(str) if is_text else found
+    # By way of a list: numpy does not cast strings of any length to those of one length that it would have to find.
+    return np.array(found.tolist(), str).reshape(found.shape) if is_text else found
 
 
 class _Pipe:
