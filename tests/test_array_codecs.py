@@ -193,6 +193,7 @@ V3 = [
 @pytest.mark.parametrize("endian", ["little", "big"])
 @pytest.mark.parametrize(("filters", "dtype"), V3, ids=lambda value: str(value)[:60])
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.zarr_3_4
 def test_array_codecs_of_zarr_3(filters, dtype, endian):
     """What zarr-python has encoded, down to the byte order of what the filters give."""
     serializer = {"name": "bytes", "configuration": {"endian": endian}}

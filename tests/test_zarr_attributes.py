@@ -14,9 +14,10 @@ from zarr.codecs import BytesCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 import ringio_zarr
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::Warning:zarr", "ignore::Warning:numcodecs", "ignore:Use Array.compressors"
-)
+pytestmark = [
+    pytest.mark.zarr_3_4,
+    pytest.mark.filterwarnings("ignore::Warning:zarr", "ignore::Warning:numcodecs", "ignore:Use Array.compressors"),
+]
 
 VALUES = (
     *("shape", "ndim", "size", "nbytes", "dtype", "chunks", "shards", "cdata_shape", "nchunks", "fill_value", "order"),

@@ -211,6 +211,7 @@ def test_zip_files(run, path, tmp_path):
     assert "sharded" in run("tree", tmp_path / "h.zip").stdout
 
 
+@pytest.mark.zarr_3_4
 def test_rectilinear_grids(run, tmp_path):
     with zarr.config.set({"array.rectilinear_chunks": True}):
         zarr.create_array(tmp_path / "a", shape=(10, 8), chunks=[[3, 3, 4], [5, 3]], dtype="i4")[:] = 1

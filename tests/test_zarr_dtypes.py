@@ -69,6 +69,7 @@ def assert_same(got: Any, want: Any) -> None:
     + [(3, dtype, layout) for dtype in BOTH for layout in ("plain", "filled", "sharded")],
     ids=str,
 )
+@pytest.mark.zarr_3_4
 def test_every_data_type_reads_as_in_zarr_python(tmp_path: Path, zarr_format: Any, dtype: Any, layout: str) -> None:
     """Numbers, times, text, bytes, structs and structs in structs, little- and big-endian: every bit, missing chunks
     and scalars too."""
@@ -102,6 +103,7 @@ def test_every_data_type_reads_as_in_zarr_python(tmp_path: Path, zarr_format: An
         *["<b1", ">i1", "<u1", "|i1", "<V4", ">V6", "<M8", ">m8", "<m8[generic]", "<m8[5generic]", "<M8[μs]"],
     ],
 )
+@pytest.mark.zarr_3_4
 def test_v2_spellings(document: Any) -> None:
     """What zarr-python reads as a v2 data type is the same dtype here."""
     theirs = get_data_type_from_json({"name": document, "object_codec_id": None}, zarr_format=2).to_native_dtype()
@@ -131,6 +133,7 @@ def test_v2_spellings(document: Any) -> None:
         {"name": "numpy.timedelta64", "configuration": {"unit": "μs", "scale_factor": 3}},
     ],
 )
+@pytest.mark.zarr_3_4
 def test_v3_spellings(document: Any) -> None:
     """What zarr-python reads as a v3 data type is the same dtype here."""
     theirs = get_data_type_from_json(document, zarr_format=3).to_native_dtype()
@@ -216,6 +219,7 @@ V2_POINT = [["x", ">i2"], ["y", "<f4"], ["t", "<M8[s]"]]
     ],
 )
 @pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.zarr_3_4
 def test_struct_fills_as_in_zarr_python(value: Any, zarr_format: Any) -> None:
     """An object with some of the fields, or the bytes of the item in base64."""
     data_type: Any = V2_POINT if zarr_format == 2 else V3_POINT

@@ -143,6 +143,7 @@ def test_more_elements_than_memory(tmp_path):
 
 
 @pytest.mark.parametrize("layout", [{"chunks": [[3, 3, 4], [5, 3]]}, {"chunks": [2, 1], "shards": [[4, 6], [4, 4]]}])
+@pytest.mark.zarr_3_4
 def test_rectilinear_grids(tmp_path, layout):
     with zarr.config.set({"array.rectilinear_chunks": True}):
         zarr.create_array(tmp_path / "a", shape=(10, 8), dtype="i4", **layout)[:] = 1
@@ -176,6 +177,7 @@ INFOS = {
 
 
 @pytest.mark.parametrize("layout", INFOS)
+@pytest.mark.zarr_3_4
 def test_info_is_zarr_python_s(tmp_path, layout):
     options = INFOS[layout]
     theirs = zarr.create_array(tmp_path / "a", shape=SHAPE, dtype="<i4", fill_value=3, **options)
@@ -191,6 +193,7 @@ def test_info_is_zarr_python_s(tmp_path, layout):
 @pytest.mark.parametrize("dtype", ["?", "i1", ">u2", "<f4", "<c8", "S5", "<U4", "V3", "M8[10ms]", "m8[s]"])
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.zarr_3_4
 def test_info_of_data_types(tmp_path, dtype, zarr_format):
     zarr.create_array(tmp_path / "a", shape=(10,), chunks=(5,), dtype=dtype, zarr_format=zarr_format)
     theirs = zarr.open(tmp_path / "a", mode="r")

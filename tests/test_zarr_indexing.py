@@ -21,7 +21,10 @@ import ringio
 import ringio_zarr
 from ringio_zarr import _masked, _staged
 
-pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr", "ignore::Warning:numcodecs")
+pytestmark = [
+    pytest.mark.zarr_3_4,
+    pytest.mark.filterwarnings("ignore::Warning:zarr", "ignore::Warning:numcodecs"),
+]
 
 SHAPE = (11, 10, 7)
 NAMES = ["plain", "order-f", "sharded", "transposed-outside", "rectilinear", "line"]

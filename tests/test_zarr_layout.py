@@ -22,6 +22,7 @@ LARGE = [((2**50,), (2**20,)), ((2**31, 2**31, 8), (64, 64, 8)), ((2**62, 4), (4
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize(("shape", "chunks"), LARGE, ids=str)
+@pytest.mark.zarr_3_4
 def test_arrays_larger_than_any_disk(tmp_path: Path, shape: Any, chunks: Any, zarr_format: Any) -> None:
     """2**50 elements and more, more than 2**63 bytes, with one chunk at the far end: no work but for what is read."""
     theirs = zarr.create_array(
@@ -100,6 +101,7 @@ def test_codecs_around_shards(tmp_path: Path, around: Any, location: Any) -> Non
     np.testing.assert_array_equal(ours[:, :6], want[:, :6])
 
 
+@pytest.mark.zarr_3_4
 def test_chunks_of_no_elements(tmp_path: Path) -> None:
     """A chunk length of 0 is read as 1, or as an inner chunk, as zarr-python does; true is 1."""
     for name, options in (("a", {"zarr_format": 2}), ("b", {}), ("c", {"shards": (4,)})):

@@ -17,6 +17,7 @@ SELDOM = {codec for codec in V2_COMPRESSORS | V3_COMPRESSORS | V2_CHECKSUMS if c
 CASES = [case for case in cases() if case.kind.name in THOROUGH or case.codec not in SELDOM]
 
 
+@pytest.mark.zarr_3_4
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_an_array_reads_as_with_zarr_python(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "array.zarr"

@@ -20,7 +20,10 @@ from ringio_zarr import MetadataError, UnsupportedError
 from ringio_zarr._axes import Axis, parse_axes
 from ringio_zarr._errors import Place
 
-pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
+pytestmark = [
+    pytest.mark.zarr_3_4,
+    pytest.mark.filterwarnings("ignore::Warning:zarr"),
+]
 
 PLACE = Place("a/zarr.json", "chunk_grid.configuration")
 LAYOUTS: list[dict[str, Any]] = [
