@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import time
 from typing import Any
 
@@ -167,6 +168,13 @@ def test_thousands_of_arrays() -> None:
         (".zmetadata", {"zarr_consolidated_format": 2}, r"\.zmetadata: zarr_consolidated_format: 2 is not supported"),
         (".zmetadata", {"metadata": {"a/.zarray": 7}}, r"\.zmetadata: metadata\.a/\.zarray: expected an object"),
         (".zmetadata", {"metadata": {"a/.zarray": {}}}, r"\.zmetadata: metadata\.a/\.zarray: required key"),
+        (".zmetadata", {"metadata": {"a/../.zarray": {}}}, r"\.zmetadata: metadata: 'a/\.\./\.zarray' is no path"),
+        (".zmetadata", {"metadata": {"/.zgroup": {}}}, r"\.zmetadata: metadata: '/\.zgroup' is no path"),
+        *[
+            ("zarr.json", {"metadata": {key: {}}}, rf"zarr\.json: .*\.metadata: '{re.escape(key)}' is no path")
+            for key in ("..", "a/./b", "/a", "a/", "b//c")
+        ],
+        ("zarr.json", {"metadata": {"a/" * 256 + "a": {}}}, r"zarr\.json: .*\.metadata: 'a/a.*deeper than 256 groups"),
         ("zarr.json", {"kind": "else"}, r"zarr\.json: consolidated_metadata\.kind: expected 'inline'"),
         ("zarr.json", {"metadata": [1]}, r"zarr\.json: consolidated_metadata\.metadata: expected an object"),
         ("zarr.json", {"metadata": {"a": 7}}, r"zarr\.json: consolidated_metadata\.metadata\.a: expected an object"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import obstore.store
 import pytest
 import zarr
 
@@ -188,6 +189,16 @@ def test_a_broken_member_does_not_hide_the_others(written: tuple[Path, Any]) -> 
     assert ours["t2m"].shape == (6, 4)
     with pytest.raises(ringio_zarr.MetadataError, match="surface"):
         ours["surface"]
+    assert "surface (cannot be read)" in str(ours.tree())
+    in_memory = obstore.store.MemoryStore()
+    for file in path.rglob("*"):
+        if file.is_file():
+            in_memory.put(str(file.relative_to(path)), file.read_bytes())
+    for group in (ours, ringio_zarr.open_group(in_memory)):
+        with pytest.warns(UserWarning, match="left out: .*surface.*not valid JSON"):
+            assert [name for name, _ in group.members(max_depth=None)] == ["mask", "t2m"]
+        with pytest.warns(UserWarning, match="left out"):
+            assert [name for name, _ in group.arrays()] == ["mask", "t2m"]
 
 
 def test_links_that_go_round(tmp_path: Path) -> None:

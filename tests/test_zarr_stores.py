@@ -279,6 +279,14 @@ class TestMemory:
         with pytest.raises(TimeoutError, match="asleep"):
             ringio_zarr.open_group(Failing())["plain"][...]
 
+        class Broken(dict[str, bytes]):
+            def __getitem__(self, key: str) -> bytes:
+                raise RuntimeError("boom")
+
+        with pytest.raises(RuntimeError, match="boom") as caught:
+            ringio_zarr.open(Broken())
+        assert caught.value.__notes__ == ["while reading <Broken>/zarr.json"]
+
     def test_wrong_content(self) -> None:
         with pytest.raises(FileNotFoundError, match="<dict>"):
             ringio_zarr.open({})

@@ -33,7 +33,7 @@ def _state(path: str, found: Found) -> ObjectState | Exception:
     if (version := found.version) is not None:
         tail = found.tail
         data = None if tail is None else memoryview(tail.buffer).cast("B")
-        return ObjectState(version.nbytes, repr(tuple(version)).encode(), data, found)
+        return ObjectState(version.nbytes, version.tag, data, found)
     problem = found.problem
     assert problem is not None  # it is one or the other
     failure = TaskFailure(0, 0, -problem.status, 0, 0, 0, problem.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from . import _spans
@@ -12,6 +13,7 @@ from . import _spans
 Buffer: TypeAlias = Any  # with the buffer protocol
 
 _OBSTORE: Final = "obstore.store"
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class Version(NamedTuple):
@@ -28,6 +30,13 @@ class Version(NamedTuple):
     e_tag: str | None
     modified: object
     version: str | None
+
+    @property
+    def tag(self) -> bytes:
+        """The same as bytes; none where only the size is known, which tells nothing."""
+        # A server that does not say when an object was written has the epoch put in by obstore.
+        when = None if self.modified == _EPOCH else self.modified
+        return b"" if self.e_tag is when is self.version is None else repr(tuple(self)).encode()
 
     def is_same(self, other: Version) -> bool:
         """Whether both are of the same state: by the ETag where there is one."""

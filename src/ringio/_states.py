@@ -11,7 +11,7 @@ class ObjectState(NamedTuple):
 
     Attributes:
         nbytes: its size.
-        tag: tells this state of the object from others, as far as the store does.
+        tag: tells this state of the object from others, as far as the store does; empty: it says nothing but the size.
         data: bytes of the object that came along, up to its end; None: none did.
         found: for ``Plan``: what was found out.
     """

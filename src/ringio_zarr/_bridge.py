@@ -6,9 +6,13 @@ Each thread waits for its own answers, so as many requests are in flight as ther
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+# What file systems of fsspec call these, the surest first.
+_E_TAGS: Final = ("ETag", "etag", "e_tag")
+_TIMES: Final = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "modified", "created")
 
 
 class Whole(NamedTuple):
@@ -35,7 +39,17 @@ class ZarrStoreBridge:
 
         self._store = store
         self._prototype = default_buffer_prototype()
-        self._has_sync = callable(getattr(store, "get_sync", None))
+        self._has_sync = _has_sync(store)
+
+    def check_caller(self) -> None:
+        """Whether the calling thread may wait for answers.
+
+        Raises:
+            RuntimeError: it runs the event loop that they come from.
+        """
+        from zarr.core.sync import loop
+
+        _refuse(loop[0], "zarr-python")
 
     def get(self, path: str) -> Whole:
         """All of an object.
@@ -64,7 +78,7 @@ class ZarrStoreBridge:
 
     def head(self, path: str) -> dict[str, Any]:
         """The size of an object, which is all that is known."""
-        return _meta(_sync(self._store.getsize(path)))
+        return {"size": _sync(self._store.getsize(path)), "e_tag": None, "last_modified": None, "version": None}
 
     def list_with_delimiter(self, prefix: str | None = None) -> dict[str, Any]:
         """What is directly below a prefix. Files are listed with folders: the store does not tell them apart."""
@@ -98,6 +112,15 @@ class FsspecBridge:
         self._fs = fs
         self._root = root.rstrip("/")
 
+    def check_caller(self) -> None:
+        """Whether the calling thread may wait for answers.
+
+        Raises:
+            RuntimeError: it runs the event loop that they come from.
+        """
+        if getattr(self._fs, "async_impl", False):
+            _refuse(self._fs.loop, "fsspec")
+
     def get(self, path: str) -> Whole:
         """All of an object."""
         return Whole(self._fs.cat_file(self._full(path)))
@@ -109,11 +132,18 @@ class FsspecBridge:
         return list(found)
 
     def head(self, path: str) -> dict[str, Any]:
-        """The size of an object."""
-        nbytes = self._fs.info(self._full(path))["size"]
-        if nbytes is None:
-            raise OSError(f"fsspec does not know the size of {self._full(path)}")
-        return _meta(nbytes)
+        """The size of an object, and what tells its state from others as far as the file system says."""
+        full = self._full(path)
+        self._fs.invalidate_cache(full.rpartition("/")[0])  # not what a listing said long ago
+        info = self._fs.info(full)
+        if info["size"] is None:
+            raise OSError(f"fsspec does not know the size of {full}")
+        return {
+            "size": info["size"],
+            "e_tag": _first(info, _E_TAGS),
+            "last_modified": _first(info, _TIMES),
+            "version": None,
+        }
 
     def list_with_delimiter(self, prefix: str | None = None) -> dict[str, Any]:
         """What is directly below a prefix."""
@@ -131,6 +161,38 @@ class FsspecBridge:
         return f"{self._root}/{path}" if self._root and path else self._root or path
 
 
+def _has_sync(store: Any) -> bool:
+    """Whether ``get_sync`` does what ``get`` does: one class has both, and so it is with each store that is wrapped.
+
+    A wrapper that overrides ``get`` alone inherits a ``get_sync`` that goes past it.
+    """
+    from zarr.storage import WrapperStore
+
+    if not getattr(store, "_supports_sync_io", True):
+        return False
+    names = {"get", "get_sync"}
+    found = next((names & vars(each).keys() for each in type(store).__mro__ if names & vars(each).keys()), set())
+    return found == names and (not isinstance(store, WrapperStore) or _has_sync(store._store))
+
+
+def _refuse(loop: Any, whose: str) -> None:
+    import asyncio
+
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return  # none is
+    if running is loop:
+        raise RuntimeError(
+            f"a coroutine in {whose}'s own event loop waits for a store that answers in that loop, which never ends: "
+            "await the read (read_async, open_async), or read in another thread"
+        )
+
+
+def _first(info: Any, names: Sequence[str]) -> Any:
+    return next((info[name] for name in names if info.get(name) is not None), None)
+
+
 def _sync(coroutine: Coroutine[Any, Any, T]) -> T:
     from zarr.core.sync import sync
 
@@ -145,7 +207,3 @@ def _bytes_of(found: Any, path: str) -> Any:
     if found is None:
         raise FileNotFoundError(2, "no such object", path)
     return found.as_numpy_array()
-
-
-def _meta(nbytes: int) -> dict[str, Any]:
-    return {"size": nbytes, "e_tag": None, "last_modified": None, "version": None}

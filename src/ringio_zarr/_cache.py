@@ -172,7 +172,8 @@ class ShardIndexCache:
         with self._lock:
             for name, state in items:
                 self._states.pop(name, None)
-                self._states[name] = (state, now_s)
+                if state.tag:  # else nothing tells whether it is still right
+                    self._states[name] = (state, now_s)
             while len(self._states) > most:
                 self._states.popitem(last=False)
 

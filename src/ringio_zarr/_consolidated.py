@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ._document import parse_object, require
 from ._errors import Place, excerpt
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
 
 V2_KEY = ".zmetadata"
+_MAX_DEPTH: Final = 256  # of groups in groups, which are gone through one in the other
 
 
 class Consolidated:
@@ -21,6 +22,9 @@ class Consolidated:
         zarr_format: 2 or 3.
         place: of them, for messages.
         top: of these nodes only those below this path are meant.
+
+    Raises:
+        MetadataError: a key that is no path.
     """
 
     __slots__ = ("_children", "_documents", "_place", "_top", "zarr_format")
@@ -32,7 +36,9 @@ class Consolidated:
         self._place = place
         self._top = top
         self.zarr_format = zarr_format
-        self._children: dict[str, list[str]] = _children(documents, zarr_format) if children is None else children
+        self._children: dict[str, list[str]] = (
+            _children(documents, zarr_format, place) if children is None else children
+        )
 
     def below(self, path: str) -> Consolidated:
         """The same for a group below."""
@@ -126,18 +132,28 @@ def _object(value: object, place: Place) -> dict[str, Any]:
     return parse_object(value, place)
 
 
-def _children(documents: Mapping[str, Any], zarr_format: int) -> dict[str, list[str]]:
+def _children(documents: Mapping[str, Any], zarr_format: int, place: Place) -> dict[str, list[str]]:
     """The names below each path, sorted."""
     if zarr_format == 3:
-        paths = {path for path in documents if path}
+        paths = {_checked(key, place) for key in documents if key}
     else:
-        places = (key.rpartition("/") for key in documents)
-        paths = {path for path, _, name in places if path and name in (".zarray", ".zgroup")}
+        keys = [key for key in documents if key.rpartition("/")[2] in (".zarray", ".zgroup")]
+        paths = {_checked(key, place).rpartition("/")[0] for key in keys} - {""}
     children: dict[str, list[str]] = {}
     for path in sorted(paths):
         parent, _, name = path.rpartition("/")
         children.setdefault(parent, []).append(name)
     return children
+
+
+def _checked(key: str, place: Place) -> str:
+    """A key whose parts are names, and not too many."""
+    parts = key.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts):
+        raise place.error(f"{excerpt(key)} is no path: it has an empty part, '.' or '..'")
+    if len(parts) > _MAX_DEPTH:
+        raise place.unsupported(f"{excerpt(key)} is deeper than {_MAX_DEPTH} groups")
+    return key
 
 
 def _join(path: str, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from ._array import Array
 from ._consolidated import Consolidated
-from ._errors import UnsupportedError
+from ._errors import MetadataError, UnsupportedError
 from ._load import Loaded, documents, join, load, load_many
 from ._metadata import ArrayMetadata, GroupMetadata
 from ._node import Node, Options
@@ -110,8 +110,8 @@ class Group(Node):
     def members(self, max_depth: int | None = 0) -> tuple[tuple[str, Array | Group], ...]:
         """Paths below this group, and what is there.
 
-        What cannot be read, like an array with an unknown codec, is left out with a warning, here and in
-        :meth:`arrays` and :meth:`groups`; ``list(group)`` has its name, ``group[name]`` says why.
+        What cannot be read, like an array with an unknown codec or a damaged document, is left out with a warning, here
+        and in :meth:`arrays` and :meth:`groups`; ``list(group)`` has its name, ``group[name]`` says why.
 
         Args:
             max_depth: 0 for the members alone, 1 for theirs too, …; None for all. What a link that leads back up goes
@@ -198,13 +198,13 @@ class Group(Node):
             return Array(self._store, full, metadata, self._options)
         return Group(self._store, full, metadata, self._options, consolidated.below(below), self._root)
 
-    def _open_all(self) -> Iterator[tuple[str, Array | Group | UnsupportedError]]:
-        """All members, and what is wrong with those that are not supported."""
+    def _open_all(self) -> Iterator[tuple[str, Array | Group | MetadataError]]:
+        """All members, and what is wrong with those that cannot be read."""
         if self._consolidated is None and self._store.is_remote:
             for name, loaded in self._load_remote():
                 if isinstance(loaded, Loaded):
                     yield name, _attempt(partial(self._member, join(self._path, name), loaded))
-                elif isinstance(loaded, UnsupportedError):
+                elif isinstance(loaded, MetadataError):
                     yield name, loaded
                 else:
                     raise loaded
@@ -244,7 +244,7 @@ def _walk(
 ) -> Iterator[tuple[str, Array | Group]]:
     way = (*above, group.store.real_path(group.path))
     for name, member in group._open_all():
-        if isinstance(member, UnsupportedError):
+        if isinstance(member, MetadataError):
             warnings.warn(f"left out: {member}", stacklevel=4)
             continue
         yield join(prefix, name), member
@@ -257,8 +257,9 @@ def _tree_lines(group: Group, level: int | None, indent: str, above: tuple[str, 
     members = list(group._open_all()) if level != 0 else []
     for name, member in members:
         branch, below = ("└── ", "    ") if name == members[-1][0] else ("├── ", "│   ")
-        if isinstance(member, UnsupportedError):
-            yield f"{indent}{branch}{name} ({str(member).rpartition(': ')[2]})"
+        if isinstance(member, MetadataError):
+            why = str(member).rpartition(": ")[2] if isinstance(member, UnsupportedError) else "cannot be read"
+            yield f"{indent}{branch}{name} ({why})"
             continue
         text = f" {member.shape} {member.dtype}" if isinstance(member, Array) else ""
         yield f"{indent}{branch}{name}{text}"
@@ -292,10 +293,10 @@ def make_node(store: Store, path: str, loaded: Loaded, options: Options) -> Arra
     return Group(store, path, loaded.metadata, options, loaded.consolidated)
 
 
-def _attempt(make: Callable[[], Array | Group]) -> Array | Group | UnsupportedError:
+def _attempt(make: Callable[[], Array | Group]) -> Array | Group | MetadataError:
     try:
         return make()
-    except UnsupportedError as error:
+    except MetadataError as error:
         return error
 
 

@@ -27,15 +27,17 @@ class ObjectPerChunk(EachTime):
         files: their locations.
     """
 
-    __slots__ = ("_files", "_objects")
+    __slots__ = ("_files", "_objects", "_store")
 
     def __init__(self, store: RemoteStore, files: ChunkFiles) -> None:
+        self._store = store
         self._files = files
         self._objects = planning.PlanObjects(store.source, {})
 
     def locate(self, ids: U64, reader: Reader) -> Located:
         """Where the chunks with these ids lie; ids ascend."""
         del reader
+        self._store.check_caller()
         count = len(ids)
         return Located(
             paths=self._files.paths(ids),
@@ -64,7 +66,8 @@ class ObjectShardLocator(EachTime):
 
     The state of a shard, which is its size and what tells it from other states, is asked for together with its last
     bytes, which mostly are its index: one request. States and indexes are kept in the cache. A shard that is in another
-    state when its chunks are read is noticed then, by its ETag.
+    state when its chunks are read is noticed then, by its ETag. Where that does not come with the bytes the state is
+    asked for each time, and where there is none the index is read each time.
 
     Args:
         store: that has the shards.
@@ -98,6 +101,7 @@ class ObjectShardLocator(EachTime):
         Raises:
             FileChangedError, FileNotFoundError: a shard was replaced or removed meanwhile.
         """
+        self._store.check_caller()
         numbers, firsts = planning.segments(ids, self._levels[0].ids_per_shard)
         paths = self._files.paths(numbers)
         lookup = _ObjectLookup(ids, paths, self._states(paths, reader), self._store, reader)
@@ -132,7 +136,9 @@ class ObjectShardLocator(EachTime):
     def _states(self, paths: list[str], reader: Reader) -> list[planning.ObjectState | Exception]:
         """The state of each shard: from the cache, or asked for, all at once."""
         names = [path + self._store.name for path in paths]
-        states: list[planning.ObjectState | Exception | None] = [*self._cache.get_states(names, time.monotonic())]
+        states: list[planning.ObjectState | Exception | None] = [None] * len(names)
+        if self._store.says_states or self._cache.max_age_s is None:
+            states = [*self._cache.get_states(names, time.monotonic())]
         unknown = [number for number, state in enumerate(states) if state is None]
         if unknown:
             asked = reader.look_up(

@@ -92,6 +92,9 @@ class MappingStore(PartStore):
             return self.mapping[key]
         except KeyError:
             return None
+        except Exception as error:  # mappings may do as they like
+            error.add_note(f"while reading {self.location(key)}")
+            raise
 
     def _array(self, value: Any, key: str) -> npt.NDArray[np.uint8]:
         if callable(as_array := getattr(value, "as_numpy_array", None)):  # a buffer of zarr-python

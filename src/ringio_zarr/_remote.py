@@ -24,10 +24,11 @@ class RemoteStore(Store):
 
     Attributes:
         name: tells given stores of one root apart, for caches.
+        says_states: whether the bytes of objects come with the ETags of these, so that a stale one is noticed.
         source: what ``store=`` of ``ringio`` is for locations of this store; None: nothing.
     """
 
-    __slots__ = ("given", "name", "original", "root", "source")
+    __slots__ = ("_check_caller", "given", "name", "original", "root", "says_states", "source")
 
     is_remote: ClassVar[bool] = True
 
@@ -37,6 +38,17 @@ class RemoteStore(Store):
         self.original = given if original is None else original
         self.name = "" if given is None else f"\0{next(_serial)}"
         self.source = None if given is None else {root: given}
+        self.says_states = given is None or type(given).__module__ == "obstore.store"
+        self._check_caller = getattr(given, "check_caller", None)
+
+    def check_caller(self) -> None:
+        """Whether the calling thread may wait for this store.
+
+        Raises:
+            RuntimeError: it runs the event loop that answers.
+        """
+        if self._check_caller is not None:
+            self._check_caller()
 
     def location(self, key: str) -> str:
         """The URL of a key; of a given store the name of the store, a slash, and the key."""
@@ -50,6 +62,7 @@ class RemoteStore(Store):
 
     def read_many(self, keys: Sequence[str], reader: Reader | None = None) -> list[bytes | None]:
         """The same for several: one request each, at the same time."""
+        self.check_caller()
         places = [self.location(key) for key in keys]
         reader = reader or default_reader()
         return [

@@ -1,0 +1,168 @@
+"""Stores of zarr-python and mappings of fsspec that are asked: what they say counts, as it is then."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+import zarr
+from zarr.core.sync import sync
+from zarr.storage import LoggingStore, MemoryStore, WrapperStore
+
+import ringio
+import ringio_zarr
+from ringio_zarr._bridge import FsspecBridge, ZarrStoreBridge
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
+
+
+class Inverting(WrapperStore[Any]):
+    """Chunks are stored inverted; ``get`` alone is overridden."""
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        found = await super().get(key, prototype, byte_range)
+        if found is None or key.endswith(".json"):
+            return found
+        return prototype.buffer.from_bytes((~found.as_numpy_array()).tobytes())
+
+
+class ObspecStore:
+    """Any store with obspec's methods: its bytes come without their ETag."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+        self.ranges: list[str] = []
+
+    def head(self, path: str) -> dict[str, Any]:
+        data = self._data(path)
+        return {"size": len(data), "e_tag": str(hash(data)), "last_modified": None, "version": None}
+
+    def get_ranges(self, path: str, *, starts: Any, ends: Any) -> list[bytes]:
+        self.ranges += [path] * len(starts)
+        return [self._data(path)[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    def _data(self, path: str) -> bytes:
+        try:
+            return self.data[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+
+def two_states(store: Any) -> Any:
+    """An array of one shard, written; then a function that writes it with other inner chunks, of the same size."""
+    array = zarr.create_array(store, shape=(32,), chunks=(8,), shards=(32,), dtype="i4", compressors=None, fill_value=0)
+    values = np.zeros(32, "i4")
+    values[:8], values[8:16] = 1, 2
+    array[...] = values
+    other = np.zeros(32, "i4")
+    other[16:24], other[24:] = 3, 4
+
+    def rewrite() -> None:
+        array[...] = other
+
+    return values, other, rewrite
+
+
+@pytest.mark.parametrize("kind", ["zarr-python", "fsspec", "fsspec, without times", "obspec"])
+def test_a_shard_that_is_replaced(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that was read before is not used with a new shard of the same size."""
+    behind = MemoryStore()
+    given: Any = LoggingStore(behind, log_level="ERROR")
+    if kind == "obspec":
+        given = ObspecStore()
+    elif kind != "zarr-python":
+        given = fsspec.filesystem("memory").get_mapper(f"/{kind} replaced")
+        if kind == "fsspec, without times":
+            monkeypatch.setattr("ringio_zarr._bridge._TIMES", ())
+
+    def copy() -> None:
+        for key, value in behind._store_dict.items():
+            if kind == "obspec":
+                given.data[key] = value.to_bytes()
+            elif kind != "zarr-python":
+                given[key] = value.to_bytes()
+
+    values, other, rewrite = two_states(behind)
+    copy()
+    array = ringio_zarr.open_array(given)
+    for _ in range(2):
+        np.testing.assert_array_equal(array[...], values)
+    rewrite()
+    copy()
+    for _ in range(2):
+        np.testing.assert_array_equal(array[...], other)
+
+
+def test_an_index_is_kept_while_its_shard_has_the_same_tag() -> None:
+    behind, given = MemoryStore(), ObspecStore()
+    two_states(behind)
+    given.data = {key: value.to_bytes() for key, value in behind._store_dict.items()}
+    array = ringio_zarr.open_array(given, cache=ringio_zarr.Cache())
+    counts = []
+    for _ in range(3):
+        given.ranges.clear()
+        array[:8]
+        counts.append(len(given.ranges))
+    assert counts == [2, 1, 1]
+
+
+def test_what_fsspec_says_of_an_object() -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/said/a", b"123")
+    said = FsspecBridge(fs, "/said").head("a")
+    assert said["size"] == 3
+    assert said["last_modified"] == fs.info("/said/a")["created"]
+
+
+def test_a_size_alone_tells_nothing() -> None:
+    """Nor does the time that obstore puts in where a server says none."""
+    epoch = datetime.fromtimestamp(0, UTC)
+
+    class Told(ObspecStore):
+        def head(self, path: str) -> dict[str, Any]:
+            return {"size": 1, "e_tag": None, "version": None, "last_modified": epoch if path == "epoch" else None}
+
+    with ringio.Reader() as reader:
+        for state in reader.look_up(["x://epoch", "x://none"], suffix_nbytes=0, store={"x:/": Told()}):
+            assert not isinstance(state, Exception)
+            assert state.tag == b""
+
+
+def test_get_sync_is_used_where_it_does_what_get_does() -> None:
+    class Own(Inverting):
+        def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
+            raise AssertionError("not asked for: its get is another class's")
+
+    behind = MemoryStore()
+    zarr.create_array(behind, shape=(6,), chunks=(6,), dtype="u1", compressors=None)[...] = np.arange(6)
+    assert ZarrStoreBridge(LoggingStore(behind))._has_sync
+    for store in (Inverting(behind), LoggingStore(Inverting(behind)), Own(behind)):
+        assert not ZarrStoreBridge(store)._has_sync
+        np.testing.assert_array_equal(ringio_zarr.open_array(store)[...], 255 - np.arange(6))
+        np.testing.assert_array_equal(zarr.open_array(store, mode="r")[...], 255 - np.arange(6))
+
+
+def test_in_the_event_loop_that_answers() -> None:
+    """Waiting there would never end, and is refused; awaiting works."""
+    behind = MemoryStore()
+    zarr.create_array(behind, shape=(6,), chunks=(3,), dtype="u1")[...] = np.arange(6)
+    store = Inverting(behind)
+    array = ringio_zarr.open_array(LoggingStore(behind, log_level="ERROR"))
+
+    async def inside() -> Any:
+        with pytest.raises(RuntimeError, match="zarr-python's own event loop"):
+            ringio_zarr.open_array(store)
+        with pytest.raises(RuntimeError, match="zarr-python's own event loop"):
+            array[...]
+        return await array.read_async()
+
+    np.testing.assert_array_equal(sync(inside(), timeout=60), np.arange(6))
+
+    async def elsewhere() -> Any:
+        return array[...]
+
+    np.testing.assert_array_equal(asyncio.run(elsewhere()), np.arange(6))
