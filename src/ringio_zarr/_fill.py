@@ -136,7 +136,8 @@ def _set_ml(cell: Cell, value: object, place: Place, zarr_format: int) -> None:
 
 
 def _parse_bool(value: object, place: Place) -> bool:
-    if isinstance(value, int | float) and value in (0, 1):
+    """Of any number or string what zarr-python makes of it: all but zero and the empty string is true."""
+    if isinstance(value, int | float | str):
         return bool(value)
     raise place.error(f"expected true or false, got {excerpt(value)}")
 
@@ -162,12 +163,7 @@ def _set_float(cell: Cell, value: object, place: Place, zarr_format: int) -> Non
     """A number, "NaN", "Infinity", "-Infinity", a numeric string, or in v3 the bits of one item, "0x7fc00001"."""
     dtype = cell.dtype
     if isinstance(value, str) and value.startswith("0x") and zarr_format == 3:
-        if len(value) != 2 + 2 * dtype.itemsize:
-            raise place.error(f"{excerpt(value)} does not have the {2 * dtype.itemsize} hex digits of a {dtype.name}")
-        try:
-            cell.view(dtype.str[0] + f"u{dtype.itemsize}")[0] = int(value, 16)
-        except ValueError as error:
-            raise place.error(f"{excerpt(value)} is no hex number") from error
+        _set_bits(cell, value, place)
         return
     if not isinstance(value, int | float | str):
         raise place.error(f'expected a number, "NaN", "Infinity" or "-Infinity", got {excerpt(value)}')
@@ -177,6 +173,23 @@ def _set_float(cell: Cell, value: object, place: Place, zarr_format: int) -> Non
         raise place.error(f"{excerpt(value)} is no number of data type {dtype.name}") from error
     with np.errstate(over="ignore"):  # 1e300 as a float32 is infinity, as in zarr-python
         cell[0] = number
+
+
+def _set_bits(cell: Cell, value: str, place: Place) -> None:
+    """The bits of one item; or, as in zarr-python, of a float of another size with the same value."""
+    dtype = cell.dtype
+    nbytes = (len(value) - 2) // 2
+    is_other = nbytes != dtype.itemsize and dtype.kind == "f" and nbytes in (2, 4, 8)
+    if len(value) % 2 or not (is_other or nbytes == dtype.itemsize):
+        raise place.error(f"{excerpt(value)} does not have the {2 * dtype.itemsize} hex digits of a {dtype.name}")
+    target = np.zeros((1,), f"f{nbytes}") if is_other else cell
+    try:
+        target.view(target.dtype.str[0] + f"u{nbytes}")[0] = int(value, 16)
+    except ValueError as error:
+        raise place.error(f"{excerpt(value)} is no hex number") from error
+    if is_other:
+        with np.errstate(over="ignore", invalid="ignore"):
+            cell[0] = target[0]
 
 
 def _set_complex(parts: Cell, value: object, place: Place, zarr_format: int) -> None:
@@ -190,19 +203,19 @@ def _set_complex(parts: Cell, value: object, place: Place, zarr_format: int) -> 
 
 
 def _parse_bytes(value: object, dtype: np.dtype[Any], place: Place) -> bytes:
-    """Base64, or a list with each byte of the item. What is short is padded with zeros."""
+    """Base64, or a list with each byte of the item. What is short is padded with zeros, what is long is cut off.
+
+    Of structs it is whole items, of which the first one counts. All that as in zarr-python.
+    """
     if isinstance(value, list):
         if len(value) != dtype.itemsize or not all(type(item) is int and 0 <= item <= 255 for item in value):
             raise place.error(f"expected a list of {dtype.itemsize} bytes (0 to 255), got {excerpt(value)}")
         return bytes(value)
     raw = _decode_base64(value, place)
-    if dtype.kind == "S":
-        return raw[: dtype.itemsize]  # as zarr-python does
-    if dtype.names is not None and len(raw) != dtype.itemsize:
+    is_whole = len(raw) == dtype.itemsize or (raw and dtype.itemsize and len(raw) % dtype.itemsize == 0)
+    if dtype.names is not None and not is_whole:
         raise place.error(f"{len(raw)} bytes for a struct of {dtype.itemsize}")
-    if len(raw) > dtype.itemsize:
-        raise place.error(f"{len(raw)} bytes for an item of {dtype.itemsize}")
-    return raw
+    return raw[: dtype.itemsize]
 
 
 def _decode_base64(value: object, place: Place) -> bytes:
