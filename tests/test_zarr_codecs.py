@@ -5,6 +5,7 @@ codec that is not there is named, with what would have to be installed.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -17,7 +18,7 @@ from numcodecs.registry import codec_registry
 from obstore.store import MemoryStore
 
 import ringio_zarr
-from ringio import DecodeError, codecs
+from ringio import DecodeError, Reader, codecs
 from ringio_zarr import UnsupportedError
 
 pytestmark = [
@@ -289,6 +290,56 @@ def test_codecs_around_shards(tmp_path, index_location):
         if shard.is_file():
             shard.write_bytes(numcodecs.GZip().encode(shard.read_bytes()))
     check(tmp_path / "a")
+
+
+def wrapped(path):
+    """An array of 8 bytes in 4 shards with checksums around them, the third of which is missing."""
+    serializer = shards([1], [{"name": "bytes"}], "end")
+    array = zarr.create_array(
+        path, shape=(8,), chunks=(2,), dtype="uint8", fill_value=7, compressors=None, filters=None,
+        serializer=serializer,
+    )  # fmt: skip
+    array[:4], array[6:] = np.arange(4), 1
+    document = json.loads((path / "zarr.json").read_text())
+    document["codecs"].append({"name": "crc32c"})
+    (path / "zarr.json").write_text(json.dumps(document))
+    for shard in (path / "c").iterdir():
+        shard.write_bytes(numcodecs.CRC32C(location="end").encode(shard.read_bytes()))
+    return np.array([0, 1, 2, 3, 7, 7, 1, 1])
+
+
+def test_the_reader_given_reads_shards_with_codecs_around_them(tmp_path, monkeypatch):
+    """All of a batch at once."""
+    values = wrapped(tmp_path / "a")
+    store = MemoryStore()
+    for path in (tmp_path / "a").rglob("*"):
+        if path.is_file():
+            store.put(path.relative_to(tmp_path / "a").as_posix(), path.read_bytes())
+    calls = []
+    look_up = Reader.look_up
+    monkeypatch.setattr(
+        Reader, "look_up", lambda self, *a, **k: calls.append((self, len(a[0]))) or look_up(self, *a, **k)
+    )
+    with Reader(workers=1) as reader:
+        array = ringio_zarr.open_array(store, reader=reader)
+        calls.clear()
+        np.testing.assert_array_equal(array[...], values)
+        assert calls == [(reader, 4)]
+
+
+def test_one_bad_shard_with_codecs_around_it(tmp_path):
+    """Far too large, or no file: it is named, with the chunk, and the others are read."""
+    values = wrapped(tmp_path / "a")
+    os.truncate(tmp_path / "a/c/1", (1 << 30) + 100)
+    target = np.zeros(8, "u1")
+    with pytest.raises(DecodeError, match=r"a/c/1: 1073741924 bytes, at most \d+ make sense here") as error:
+        ringio_zarr.open(tmp_path / "a").get_basic_selection(..., out=target)
+    assert "chunk" in error.value.__notes__[0]
+    np.testing.assert_array_equal(np.delete(target, [2, 3]), np.delete(values, [2, 3]))
+    (tmp_path / "a/c/1").unlink()
+    (tmp_path / "a/c/1").mkdir()
+    with pytest.raises(IsADirectoryError):
+        ringio_zarr.open(tmp_path / "a")[...]
 
 
 @pytest.mark.parametrize("index_location", ["start", "end"])

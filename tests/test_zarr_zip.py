@@ -216,3 +216,25 @@ class TestDamage:
         except (ringio.RingioError, OSError, KeyError) as error:
             problem = str(error)
         assert not problem or "h.zip" in problem
+
+
+@pytest.mark.parametrize("shards", [None, (32,)])
+def test_a_member_that_inflates_to_far_too_much(path: Path, shards: tuple[int] | None) -> None:
+    """It is refused by its size, before any of it is inflated."""
+    store = MemoryStore()
+    zarr.create_array(store, shape=(64,), chunks=(8,), shards=shards, dtype="u1", compressors=None)
+    data = {key: value.to_bytes() for key, value in store._store_dict.items()}
+    write(path, data | {"c/0": bytes(8 << 20)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ringio.DecodeError, match=r"c/0: 8388608 bytes, at most \d+ make sense here"):
+        ringio_zarr.open_array(path)[:4]
+
+
+def test_gaps_in_a_shard_that_is_inflated(path: Path) -> None:
+    """Writers may leave some."""
+    store = MemoryStore()
+    array = zarr.create_array(store, shape=(64,), chunks=(8,), shards=(32,), dtype="u1", compressors=None)
+    array[...] = np.arange(64)
+    data = {key: value.to_bytes() for key, value in store._store_dict.items()}
+    index = data["c/0"][-68:]
+    data["c/0"] = data["c/0"][:-68] + bytes(1 << 20) + index
+    np.testing.assert_array_equal(ringio_zarr.open_array(write(path, data, zipfile.ZIP_DEFLATED))[...], np.arange(64))

@@ -40,8 +40,7 @@ class PartPerChunk(EachTime):
 
     def locate(self, ids: U64, reader: Reader) -> Located:
         """Where the chunks with these ids lie; ids ascend."""
-        del reader
-        parts = self._store.parts(self._keys.paths(ids), self._limit_nbytes)
+        parts = self._store.parts(self._keys.paths(ids), self._limit_nbytes, reader)
         bad, errors = None, []
         if parts.errors:
             bad = np.zeros(len(ids), np.bool_)
@@ -104,7 +103,7 @@ class PartShardLocator(EachTime):
     def locate(self, ids: U64, reader: Reader) -> Located:
         """Where the chunks with these ids lie; ids ascend."""
         numbers, firsts = planning.segments(ids, self._levels[0].ids_per_shard)
-        parts = self._store.parts(self._keys.paths(numbers), self._limit_nbytes)
+        parts = self._store.parts(self._keys.paths(numbers), self._limit_nbytes, reader)
         lookup = _PartLookup(ids, parts, reader)
         shards = Shards(parts.file_numbers, parts.offsets, parts.nbytes, firsts)
         first_ids = [int(ids[int(firsts[shard])]) for shard in parts.errors]

@@ -12,8 +12,9 @@ from ._metadata import ArrayMetadata
 from ._store import ChunkFiles, LocalStore
 from ._store_base import Store
 
-# A shard is decoded piece by piece, so nothing but its own size limits it.
-_SHARD_NBYTES_MAX: Final = 1 << 62
+# What a shard may have beside its chunks and indexes: writers may leave gaps, and chunks that were written anew.
+_SHARD_GAPS_NBYTES: Final = 1 << 20
+_SHARD_FACTOR: Final = 2
 
 
 def make_locator(
@@ -58,5 +59,14 @@ def make_locator(
 
     keys = ChunkFiles(path, metadata.chunk_keys, grid_shape)
     if pipeline.levels:
-        return PartShardLocator(store, keys, pipeline, cache, _SHARD_NBYTES_MAX, describe)
+        return PartShardLocator(store, keys, pipeline, cache, _shard_nbytes_max(pipeline), describe)
     return PartPerChunk(store, keys, pipeline.compiled.encoded_nbytes_max, describe)
+
+
+def _shard_nbytes_max(pipeline: Pipeline) -> int:
+    """Larger shards are not taken into memory: a small zip file may inflate to anything."""
+    count, nbytes = 1, 0
+    for level in pipeline.levels:
+        nbytes += count * level.index_nbytes
+        count *= level.entry_count
+    return _SHARD_GAPS_NBYTES + _SHARD_FACTOR * (nbytes + count * pipeline.compiled.encoded_nbytes_max)

@@ -12,7 +12,7 @@ from ringio import Reader, planning
 
 from ._errors import Place, excerpt
 from ._parts import Parts, PartStore, files_in_memory
-from ._store_base import child_names
+from ._store_base import MAX_DOCUMENT_NBYTES, child_names
 
 _EMPTY: Final = np.empty(0, np.uint8)
 
@@ -36,9 +36,9 @@ class MappingStore(PartStore):
         """The name of the mapping, a slash, and the key."""
         return f"{self.root}/{key}" if key else self.root
 
-    def read(self, key: str, reader: Reader | None = None) -> bytes | None:
+    def read(self, key: str, reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES) -> bytes | None:
         """The bytes of a document, or None where there is none."""
-        del reader
+        del reader, limit_nbytes  # it is there already
         value = self._find(key)
         return None if value is None else self._array(value, key).tobytes()
 
@@ -59,9 +59,9 @@ class MappingStore(PartStore):
         """Whether a document has this key."""
         return key in self.mapping
 
-    def parts(self, keys: Sequence[str], limit_nbytes: int) -> Parts:
+    def parts(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
         """Where in memory the values are."""
-        del limit_nbytes  # they are there already
+        del limit_nbytes, reader  # they are there already
         count = len(keys)
         arrays: list[npt.NDArray[np.uint8]] = [_EMPTY] * count
         offsets, nbytes = np.full(count, planning.MISSING, np.uint64), np.zeros(count, np.uint64)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ringio import planning
+from ringio import Reader, planning
 
 from ._store_base import Store
 
@@ -44,12 +44,13 @@ class PartStore(Store):
     __slots__ = ()
 
     @abstractmethod
-    def parts(self, keys: Sequence[str], limit_nbytes: int) -> Parts:
+    def parts(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
         """Where what has some keys lies.
 
         Args:
             keys: of parts.
             limit_nbytes: nothing larger than this is worth having in memory.
+            reader: does it, where the store needs one.
 
         Raises:
             OSError, MetadataError: nothing of the store can be read.

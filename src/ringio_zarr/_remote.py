@@ -56,17 +56,19 @@ class RemoteStore(Store):
             return self.root
         return f"{self.root}/{_quoted(key) if _is_http(self.root) else key}"
 
-    def read(self, key: str, reader: Reader | None = None) -> bytes | None:
+    def read(self, key: str, reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES) -> bytes | None:
         """The bytes of a document, or None where there is none."""
-        return self.read_many([key], reader)[0]
+        return self.read_many([key], reader, limit_nbytes)[0]
 
-    def read_many(self, keys: Sequence[str], reader: Reader | None = None) -> list[bytes | None]:
+    def read_many(
+        self, keys: Sequence[str], reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES
+    ) -> list[bytes | None]:
         """The same for several: one request each, at the same time."""
         self.check_caller()
         places = [self.location(key) for key in keys]
         reader = reader or default_reader()
         return [
-            document_of(each, place)
+            document_of(each, place, limit_nbytes)
             for place, each in zip(places, reader.look_up(places, suffix_nbytes=None, store=self.source), strict=True)
         ]
 
@@ -130,19 +132,19 @@ class RemoteStore(Store):
         return f"RemoteStore({self.root!r})"
 
 
-def document_of(state: Any, where: str) -> bytes | None:
+def document_of(state: Any, where: str, limit_nbytes: int) -> bytes | None:
     """The bytes that a lookup brought, or None where there is no such object.
 
     Raises:
         Exception: it is there and cannot be read.
-        MetadataError: far too large for a metadata document.
+        MetadataError, DecodeError: larger than the limit.
     """
     if isinstance(state, FileNotFoundError):
         return None
     if isinstance(state, Exception):
         raise state
-    if state.nbytes > MAX_DOCUMENT_NBYTES:
-        raise too_large(where, state.nbytes)
+    if state.nbytes > limit_nbytes:
+        raise too_large(where, state.nbytes, limit_nbytes)
     return bytes(state.data or b"")
 
 

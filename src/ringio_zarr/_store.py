@@ -47,12 +47,12 @@ class LocalStore(Store):
 
     location = file_path
 
-    def read(self, key: str, reader: Reader | None = None) -> bytes | None:
+    def read(self, key: str, reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES) -> bytes | None:
         """The bytes of a small file, or None where there is none.
 
         Raises:
             OSError: anything but absence: a directory, a FIFO, no permission; ``filename`` is set.
-            MetadataError: far too large for a metadata document.
+            MetadataError, DecodeError: larger than the limit.
         """
         del reader  # a small file is read sooner than a batch is made
         path = self.file_path(key)
@@ -67,8 +67,8 @@ class LocalStore(Store):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
-            if status.st_size > MAX_DOCUMENT_NBYTES:
-                raise too_large(path, status.st_size)
+            if status.st_size > limit_nbytes:
+                raise too_large(path, status.st_size, limit_nbytes)
             pieces = []
             while piece := os.read(descriptor, 1 << 20):
                 pieces.append(piece)

@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
-from ringio import Reader, StoreError
+from ringio import DecodeError, Reader, RingioError, StoreError
 
-from ._errors import MetadataError, Place, excerpt
+from ._errors import Place, excerpt
 
 # Consolidated metadata of the largest hierarchies is some 100 MB; a sparse file of terabytes is not metadata.
 MAX_DOCUMENT_NBYTES: Final = 1 << 30
@@ -32,21 +32,25 @@ class Store(ABC):
         """What a key is called in messages: a path, a URL, or something that begins with a name of the store."""
 
     @abstractmethod
-    def read(self, key: str, reader: Reader | None = None) -> bytes | None:
+    def read(self, key: str, reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES) -> bytes | None:
         """The bytes of a document, or None where there is none.
 
         Args:
             key: of the document.
             reader: does it, where the store needs one; None: the shared one.
+            limit_nbytes: what is larger is refused.
 
         Raises:
             OSError: anything but absence; ``filename`` is set.
             MetadataError: far too large for a metadata document.
+            DecodeError: larger than another limit.
         """
 
-    def read_many(self, keys: Sequence[str], reader: Reader | None = None) -> list[bytes | None]:
+    def read_many(
+        self, keys: Sequence[str], reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES
+    ) -> list[bytes | None]:
         """The same for several documents, which stores with latency read at once."""
-        return [self.read(key, reader) for key in keys]
+        return [self.read(key, reader, limit_nbytes) for key in keys]
 
     @abstractmethod
     def child_directories(self, key: str, reader: Reader | None = None) -> list[str]:
@@ -82,9 +86,11 @@ class Store(ABC):
         """Forget what is known of the store's contents."""
 
 
-def too_large(where: str, nbytes: int) -> MetadataError:
-    """The error for a document of so many bytes."""
-    return Place(where).error(f"{nbytes} bytes; at most {MAX_DOCUMENT_NBYTES} make sense for metadata")
+def too_large(where: str, nbytes: int, limit_nbytes: int) -> RingioError:
+    """The error for a document, or with a limit of its own for a chunk or a shard, of so many bytes."""
+    if limit_nbytes == MAX_DOCUMENT_NBYTES:
+        return Place(where).error(f"{nbytes} bytes; at most {limit_nbytes} make sense for metadata")
+    return DecodeError(f"{where}: {nbytes} bytes, at most {limit_nbytes} make sense here", path=where)
 
 
 def normalise_path(path: str) -> str:

@@ -109,11 +109,11 @@ class _Directory:
 
         Raises:
             DecodeError: they are damaged, or far too many.
-            MetadataError: the directory contradicts the file.
+            MetadataError: the directory contradicts the file, or a document is far too large.
         """
         where = f"{self.path}/{member.filename}"
         if member.file_size > limit_nbytes:
-            raise DecodeError(f"{where}: {member.file_size} bytes, at most {limit_nbytes} make sense here", path=where)
+            raise too_large(where, member.file_size, limit_nbytes)
         data = self._raw(member)
         try:
             if member.compress_type == _DEFLATED:
@@ -180,16 +180,14 @@ class ZipStore(PartStore):
     def _is_stale(self, directory: _Directory) -> bool:
         return planning.stat([self.path]).tobytes() != directory.identity.tobytes()
 
-    def read(self, key: str, reader: Reader | None = None) -> bytes | None:
+    def read(self, key: str, reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES) -> bytes | None:
         """The bytes of a document, or None where there is none."""
         del reader
         directory = self.directory()
         member = directory.members.get(key)
         if member is None:
             return None
-        if member.file_size > MAX_DOCUMENT_NBYTES:
-            raise too_large(self.location(key), member.file_size)
-        return directory.read(member, MAX_DOCUMENT_NBYTES)
+        return directory.read(member, limit_nbytes)
 
     def exists(self, key: str) -> bool:
         """Whether there is anything at or below a key."""
@@ -213,8 +211,9 @@ class ZipStore(PartStore):
             if name.startswith(prefix) and not name.endswith("/"):
                 yield name[len(prefix) :], member.compress_size
 
-    def parts(self, keys: Sequence[str], limit_nbytes: int) -> Parts:
+    def parts(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
         """Where the members are: in the file, or in memory where they had to be decompressed."""
+        del reader
         directory = self.directory()
         count = len(keys)
         paths, identities = [self.path], [directory.identity.tobytes()]
