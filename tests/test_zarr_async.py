@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -360,3 +362,66 @@ def test_stores(sharded, tmp_path, run, kind):
         assert (explained.chunks, explained.inner_chunks, explained.missing) == (1, 12, 0)
 
     run(main())
+
+
+def large_selections(shape):
+    """Two lists and a mask that come to so many pieces that they are read in batches, and a box."""
+    rng = np.random.default_rng(3)
+    lists = tuple(rng.permutation(length)[: length * 5 // 8] for length in shape)
+    return [np.ix_(*lists), rng.random(shape) < 0.5, (slice(3, 9), 5), (lists[0][:30000] * 0, np.arange(len(lists[0])))]
+
+
+@pytest.mark.parametrize("layout", ["files", "shards"])
+def test_large_lists_and_masks(tmp_path, run, layout):
+    values = np.random.default_rng(1).integers(0, 99, (600, 500)).astype("<i4")
+    zarr.create_array(tmp_path / "a", data=values, **LAYOUTS[layout])
+    array = ringio_zarr.open(tmp_path / "a")
+    selections = large_selections(values.shape)
+    lists, mask = selections[:2]
+
+    async def read():
+        wrapped = ringio_zarr.AsyncArray(array)
+        return [
+            await wrapped.get_orthogonal_selection(tuple(map(np.ravel, lists))),
+            await wrapped.get_mask_selection(mask),
+            await array.read_async(mask),
+            *await array.read_many_async(selections),
+        ]
+
+    expected = [values[selection] for selection in selections]
+    found = run(read())
+    for one, other in zip(found, [expected[0], expected[1], expected[1], *expected], strict=True):
+        np.testing.assert_array_equal(one, other)
+    out = [np.zeros(one.shape[::-1], one.dtype).T for one in expected]
+    for one, other in zip(array.read_many(selections, out), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+PEAK = """
+import asyncio, resource, sys
+import numpy as np, ringio_zarr
+a = ringio_zarr.open(sys.argv[1])
+rng = np.random.default_rng(0)
+lists = tuple(rng.permutation(length)[:2000] for length in a.shape)
+mask = rng.random(a.shape) < 0.5
+list(map(a.read_many, ([np.s_[:1000]], [np.s_[:8, :8]])))
+wants = {
+    "lists": lambda: asyncio.run(ringio_zarr.AsyncArray(a).get_orthogonal_selection(lists)),
+    "mask": lambda: asyncio.run(a.read_async(mask)),
+    "many": lambda: a.read_many([mask, 3]),
+    "explain": lambda: a.explain(mask),
+}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+wants[sys.argv[2]]()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+@pytest.mark.parametrize("how", ["lists", "mask", "many", "explain"])
+def test_large_lists_and_masks_take_no_memory_for_each_element(tmp_path, how):
+    """As boxes, four million elements would take 500 MiB."""
+    array = zarr.create_array(tmp_path / "a", shape=(3000, 2800), chunks=(500, 500), dtype="u1", fill_value=0)
+    array[...] = 1
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "a"), how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert int(done.stdout) < 200  # MiB

@@ -222,3 +222,28 @@ def test_info_of_groups(tmp_path):
     assert repr(ours.info) == repr(theirs.info)
     assert repr(ours.info_complete()) == repr(theirs.info_complete())
     assert repr(ours["x"].info) == repr(theirs["x"].info)
+
+
+@pytest.mark.parametrize("layout", ["files", "shards", "transposed"])
+@pytest.mark.parametrize("kind", ["lists", "mask"])
+def test_large_lists_and_masks(tmp_path, monkeypatch, layout, kind):
+    """They are read in batches, of which there is one here, and explained without a box for each element."""
+    monkeypatch.setattr("ringio_zarr._placed.FEW_BOXES", 50)
+    values = np.random.default_rng(1).integers(0, 99, (600, 500)).astype("<i4")
+    zarr.create_array(tmp_path / "a", data=values, **LAYOUTS[layout])
+    array = ringio_zarr.open(tmp_path / "a")
+    rng = np.random.default_rng(2)
+    mask = rng.random(values.shape) < 0.5
+    mask[:200, 100:] = False
+    wanted = mask if kind == "mask" else (rng.permutation(290)[:200].tolist(), slice(7, 230))
+    explanation = array.explain(wanted)
+    touched = np.zeros(values.shape, bool)
+    touched[wanted] = True
+    rows, columns = np.nonzero(touched)
+    lengths = array.shards or array.chunks
+    assert explanation.chunks == len(set(zip(rows // lengths[0], columns // lengths[1], strict=True)))
+    assert explanation.shape == values[wanted].shape
+    assert 50 < explanation.selections <= explanation.nbytes // 4
+    inner = explanation.chunks if explanation.inner_chunks is None else explanation.inner_chunks
+    assert inner == len(set(zip(rows // array.chunks[0], columns // array.chunks[1], strict=True)))
+    assert explanation.bytes_decoded == inner * array.chunks[0] * array.chunks[1] * 4

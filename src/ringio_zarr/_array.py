@@ -12,12 +12,13 @@ import numpy.typing as npt
 from ._awaiting import Awaiting
 from ._chain import build_pipeline
 from ._described import Described
+from ._fancy import Points
 from ._metadata import ArrayMetadata
 from ._node import Node, Options
-from ._placed import place_all
+from ._placed import is_large, place_all
 from ._planner import Boxes, PlacedPoints, Planner, Progress
 from ._result import check_out, new_result
-from ._selection import few_crops, normalise_basic, normalise_crop_shape, normalise_crops
+from ._selection import Box, few_crops, normalise_basic, normalise_crop_shape, normalise_crops
 from ._single import FEW_CHUNKS
 from ._store_base import Store
 
@@ -176,7 +177,9 @@ class Array(Awaiting, Described, Node):
         """What reading a selection would do: chunks, bytes, requests, codecs, backend. No chunk is read for it.
 
         Indexes of shards that are not known are read, and kept as usual. What is said is true of ``read_many``; of
-        ``a[selection]`` too, but that reads up to eight small chunks in the page cache one by one.
+        ``a[selection]`` too, but that reads up to eight small chunks in the page cache one by one. Lists and masks that
+        come to more than 20,000 separate pieces are read in several batches: what is said is true of all their chunks
+        in one, and of chunks that are not encoded the bytes from the first to the last one wanted are counted.
 
         Args:
             selection: what would stand between the brackets.
@@ -192,6 +195,11 @@ class Array(Awaiting, Described, Node):
             ...
         """
         wanted = self._parse(selection).wanted
+        if is_large(wanted) and not isinstance(wanted, Box | Points) and self._metadata.axes is None:
+            from ._outline import outline
+
+            chunks, count = outline(wanted, self.dtype, self._planner)
+            return self._explain(chunks, wanted.shape)._replace(selections=count)
         target = np.broadcast_to(np.zeros((), self.dtype), wanted.target_shape)
         boxes = place_all([wanted], [target], self._planner) if target.size else None
         return self._explain(boxes, wanted.shape)

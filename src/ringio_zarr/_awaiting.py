@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from math import prod
 from typing import Any, Final
 
@@ -12,9 +13,9 @@ import numpy.typing as npt
 from ._planned import steps
 from ._planner import Boxes, PlacedPoints, Progress
 from ._result import check_out, new_result
-from ._selecting import Request, Selecting
+from ._selecting import Begun, Request, Selecting
 from ._selection import Box, normalise_crop_shape, normalise_crops
-from ._steps import drive_async, work
+from ._steps import drive_async, in_thread, work
 from ._store import LocalStore
 from ._store_base import Store
 
@@ -28,7 +29,8 @@ class Awaiting(Selecting):
 
     The reader's workers do the work: no thread waits for a read. What takes the loop's thread longer than some
     milliseconds, like the planning of a large batch, and the indexes of shards that are read for the first time, are
-    seen to by threads of the loop's executor.
+    seen to by threads of the loop's executor. So are lists and masks of more than 20,000 separate pieces, which are
+    read in several batches; after cancelling, that thread reads the selection at hand to its end.
     """
 
     __slots__ = ()
@@ -54,8 +56,7 @@ class Awaiting(Selecting):
         wanted = list(selections)
         is_light = len(wanted) <= _LIGHT_SELECTIONS and all(map(_is_light, wanted))
         begun = await work(lambda: self._begin(list(map(self._parse, wanted)), out), is_light=is_light)
-        if begun.placed is not None:
-            await self._read_async(begun.placed, begun.places, progress)
+        await self._read_begun(begun, progress)
         finished = begun.finish()
         return finished if out is None else list(out)
 
@@ -84,10 +85,15 @@ class Awaiting(Selecting):
         wanted = request.wanted
         is_light = isinstance(wanted, Box) or prod(wanted.shape) <= _LIGHT_COUNT
         begun = await work(lambda: self._begin([request], None if out is None else [out]), is_light=is_light)
-        if begun.placed is not None:
-            await self._read_async(begun.placed, begun.places)
+        await self._read_begun(begun)
         (result,) = begun.finish()
         return result if out is None else out
+
+    async def _read_begun(self, begun: Begun, progress: Progress = None) -> None:
+        for wanted, target in begun.apart:
+            await in_thread(partial(self._read, wanted, target))
+        if begun.placed is not None:
+            await self._read_async(begun.placed, begun.places, progress)
 
     def _new_or_checked(self, shape: tuple[int, ...], out: Any) -> npt.NDArray[Any]:
         return new_result(shape, self.dtype) if out is None else check_out(out, shape, self.dtype)

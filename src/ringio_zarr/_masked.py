@@ -31,7 +31,7 @@ def read_mask(mask: Mask, target: npt.NDArray[Any], planner: Planner, reader: Re
         reader: does it.
     """
     values, chunk_shape = mask.values, planner.chunk_shape
-    touched = _touched_chunks(values, chunk_shape)
+    touched = touched_chunks(values, chunk_shape)
     row_nbytes = prod(values.shape[1:], start=chunk_shape[0] * target.itemsize)
     rows = max(_STAGE_NBYTES // row_nbytes, 1)
     done = 0
@@ -48,7 +48,7 @@ def read_mask(mask: Mask, target: npt.NDArray[Any], planner: Planner, reader: Re
         done += count
 
 
-def _touched_chunks(mask: npt.NDArray[np.bool_], chunk_shape: Sequence[int]) -> npt.NDArray[np.bool_]:
+def touched_chunks(mask: npt.NDArray[np.bool_], chunk_shape: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Whether anything is true in each chunk."""
     for axis in sorted(range(mask.ndim), key=lambda axis: -chunk_shape[axis]):  # what shrinks it most, first
         length, head = chunk_shape[axis], (slice(None),) * axis

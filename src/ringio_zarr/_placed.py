@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,20 @@ from ._fancy import Mask, Points, Product, Wanted
 from ._planner import Boxes, PlacedPoints, Planner
 from ._result import first_offset
 from ._selection import Box
+
+FEW_BOXES: Final = 20_000  # planned in some milliseconds
+
+
+def box_count(product: Product) -> int:
+    """How many boxes a product is: one for each combination of runs."""
+    return prod(len(run.starts) for run in product.runs)
+
+
+def is_large(wanted: Wanted) -> bool:
+    """Whether a selection would be so many boxes that there is a better way to read it."""
+    if isinstance(wanted, Box):
+        return False
+    return (box_count(wanted) if isinstance(wanted, Product) else prod(wanted.shape)) > FEW_BOXES
 
 
 def place_product(product: Product, target: npt.NDArray[Any], planner: Planner) -> Boxes:

@@ -26,7 +26,7 @@ from ._grid import grid_shape
 from ._masked import read_mask
 from ._metadata import ArrayMetadata
 from ._node import Options
-from ._placed import place_all, place_points
+from ._placed import is_large, place_all, place_points
 from ._planner import Boxes, PlacedPoints, Planner, Progress
 from ._result import check_out, new_result, pick_fields
 from ._selection import Box, normalise_basic
@@ -58,6 +58,7 @@ class Begun(NamedTuple):
         targets: where they are read to.
         placed: what is to be read; None: nothing.
         places: the targets of that, which are not empty.
+        apart: what is read by itself, because it would be too many boxes, with its targets.
     """
 
     requests: Sequence[Request]
@@ -65,6 +66,7 @@ class Begun(NamedTuple):
     targets: list[npt.NDArray[Any]]
     placed: Boxes | PlacedPoints | None
     places: list[npt.NDArray[Any]]
+    apart: list[tuple[Wanted, npt.NDArray[Any]]]
 
     def finish(self) -> list[Any]:
         """The results, once all is read."""
@@ -203,6 +205,9 @@ class Selecting:
     ) -> list[Any]:
         """Many selections in one batch: every chunk is read and decoded once, however many of them want it.
 
+        Lists, coordinates and masks that come to more than 20,000 separate pieces are no part of that batch: they are
+        read before it, one by one, as ``a[selection]`` reads them, and ``progress`` does not count them.
+
         Args:
             selections: each as it would stand between the brackets.
             out: as many writable arrays, each with the shape and dtype of its result.
@@ -215,6 +220,8 @@ class Selecting:
             IndexError, TypeError, ValueError: as ``a[selection]``, and as ``get_basic_selection`` for ``out``.
         """
         begun = self._begin([self._parse(selection) for selection in selections], out)
+        for wanted, target in begun.apart:
+            self._read(wanted, target)
         if begun.placed is not None:
             self._planner.read(begun.placed, begun.places, self._options.get_reader(), progress)
         finished = begun.finish()
@@ -232,10 +239,14 @@ class Selecting:
             self._target_for(request, result, is_new=out is None)
             for request, result in zip(requests, results, strict=True)
         ]
-        filled = [number for number, target in enumerate(targets) if target.size]
-        places = [targets[number] for number in filled]
-        placed = place_all([requests[number].wanted for number in filled], places, self._planner) if filled else None
-        return Begun(requests, results, targets, placed, places)
+        filled = [(one.wanted, target) for one, target in zip(requests, targets, strict=True) if target.size]
+        apart: list[tuple[Wanted, npt.NDArray[Any]]] = []
+        if len(filled) > 1 or not all(isinstance(wanted, Box | Points) for wanted, _ in filled):  # those are no boxes
+            apart = [pair for pair in filled if is_large(pair[0])]
+            filled = [pair for pair in filled if not is_large(pair[0])] if apart else filled
+        places = [target for _, target in filled]
+        placed = place_all([wanted for wanted, _ in filled], places, self._planner) if filled else None
+        return Begun(requests, results, targets, placed, places, apart)
 
     def _parse(self, selection: Any) -> Request:
         """What ``a[selection]`` means."""

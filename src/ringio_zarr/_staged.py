@@ -17,13 +17,12 @@ import numpy.typing as npt
 from ringio import Reader
 
 from ._fancy import Product, Runs, make_runs
-from ._placed import place_product
+from ._placed import FEW_BOXES, box_count, place_product
 from ._planner import Planner
 from ._result import new_result
 
 _I64: TypeAlias = npt.NDArray[np.int64]
 
-_FEW_BOXES: Final = 20_000  # planned in some milliseconds
 _BATCH_BOXES: Final = 500_000
 _BATCH_NBYTES: Final = 64 << 20  # of a stage
 _GAP_NBYTES: Final = 512  # to copy so much takes as long as to plan one more box
@@ -51,12 +50,12 @@ def read_product(product: Product, target: npt.NDArray[Any], planner: Planner, r
         planner: of the array.
         reader: does it.
     """
-    if _box_count(product) <= _FEW_BOXES:
+    if box_count(product) <= FEW_BOXES:
         planner.read(place_product(product, target, planner), target, reader)
         return
     chunk_shape = planner.chunk_shape
     stage = _make_stage(product, chunk_shape, target.itemsize)
-    batch_count = -(-_box_count(stage.product) // _BATCH_BOXES)
+    batch_count = -(-box_count(stage.product) // _BATCH_BOXES)
     if stage.gathers:
         batch_count = max(batch_count, -(-prod(stage.product.shape, start=target.itemsize) // _BATCH_NBYTES))
     if batch_count == 1:
@@ -67,10 +66,6 @@ def read_product(product: Product, target: npt.NDArray[Any], planner: Planner, r
         piece = new_result(part.shape, target.dtype)
         _read_stage(_make_stage(part, chunk_shape, target.itemsize), piece, planner, reader)
         target[(slice(None),) * axis + (places,)] = piece
-
-
-def _box_count(product: Product) -> int:
-    return prod(len(run.starts) for run in product.runs)
 
 
 def _read_stage(stage: _Stage, target: npt.NDArray[Any], planner: Planner, reader: Reader) -> None:
@@ -103,7 +98,7 @@ def _make_stage(product: Product, chunk_shape: Sequence[int], itemsize: int) -> 
 
 def _merge(run: Runs, reach: int) -> tuple[Runs, _I64] | None:
     """Ascending runs over gaps of less than so many indices, and the place among them of each index; None: no use."""
-    indices, inverse = np.unique(_indices(run), return_inverse=True)
+    indices, inverse = np.unique(indices_of(run), return_inverse=True)
     cuts = np.flatnonzero(np.diff(indices) > reach) + 1
     if len(cuts) + 1 > _WORTHWHILE * len(run.starts):
         return None
@@ -115,7 +110,8 @@ def _merge(run: Runs, reach: int) -> tuple[Runs, _I64] | None:
     return Runs(run.dimension, starts, counts, places), (indices + shifts)[inverse.reshape(-1)]
 
 
-def _indices(run: Runs) -> _I64:
+def indices_of(run: Runs) -> _I64:
+    """All indices of runs, in their order."""
     shifts = np.repeat(run.starts - run.places, run.counts)
     return shifts + np.arange(len(shifts))
 
@@ -127,7 +123,7 @@ def _split(product: Product, chunk_shape: Sequence[int], count: int) -> tuple[in
         The axis of the result along which it is cut; and about ``count`` parts with their places along that axis.
     """
     longest = max(product.runs, key=lambda run: int(run.counts.sum()))
-    dimension, indices = longest.dimension, _indices(longest)
+    dimension, indices = longest.dimension, indices_of(longest)
     axis = sum(map(bool, product.box.signs[:dimension]))
     order = np.argsort(indices, kind="stable")
     chunks = indices[order] // chunk_shape[dimension]
