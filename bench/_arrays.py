@@ -100,7 +100,7 @@ def create(path: Path, spec: ArraySpec) -> Any:
 
     options: dict[str, Any] = {"shape": spec.shape, "dtype": spec.dtype, "chunks": spec.chunk, "shards": spec.shard}
     if spec.zarr_format == 2:
-        import numcodecs  # type: ignore[import-untyped]
+        import numcodecs
 
         return zarr.create_array(
             str(path), **options, zarr_format=2, compressors=numcodecs.Zlib(1) if spec.codec == "zlib" else None

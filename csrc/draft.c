@@ -242,6 +242,7 @@ static int is_as_known(const char *path, const struct shard *shard)
 int ringio_draft_find(struct ringio_draft *draft, const struct ringio_shard_files *known)
 {
     const char *path = known->paths, *end = path + known->paths_nbytes;
+    narrow_undo(draft);
     for (uint64_t i = 0; i < draft->shard_count; i++) {
         const char *next = path < end ? memchr(path, 0, (size_t)(end - path)) : NULL;
         struct shard shard;
@@ -279,6 +280,7 @@ int ringio_draft_name_files(struct ringio_draft *draft, const char *prefix, char
 {
     size_t prefix_nbytes = strlen(prefix);
     uint64_t name_nbytes = prefix_nbytes + dim_count * (DIGITS_MAX + 1) + 1, needed;
+    narrow_undo(draft);
     if (dim_count > RINGIO_MAX_DIMS || __builtin_mul_overflow(name_nbytes, draft->chunk_count, &needed))
         return -ENOMEM;
     if (needed > draft->names_nbytes) {

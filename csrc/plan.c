@@ -26,14 +26,16 @@ static int64_t target_offset_of(const struct ringio_boxes *boxes, uint64_t box)
                                  : boxes->target_offset + (int64_t)box * boxes->target_stride;
 }
 
-/* How many chunks a run of 'count' elements, 'step' apart, from 'start' touches. */
+/* How many chunks a run of 'count' elements, 'step' apart, from 'start' touches; -EOVERFLOW where its last element has
+   a number that is none. */
 static int64_t chunks_touched(int64_t start, int64_t count, int64_t step, int64_t chunk)
 {
+    int64_t last;
     if (count == 0)
         return 0;
-    if (step >= chunk)
-        return count;
-    return (start + (count - 1) * step) / chunk - start / chunk + 1;
+    if (__builtin_mul_overflow(count - 1, step, &last) || __builtin_add_overflow(start, last, &last))
+        return -EOVERFLOW;
+    return step >= chunk ? count : last / chunk - start / chunk + 1;
 }
 
 int64_t ringio_plan_count(const struct ringio_grid *grid, const struct ringio_boxes *boxes)
@@ -48,7 +50,7 @@ int64_t ringio_plan_count(const struct ringio_grid *grid, const struct ringio_bo
             product *= counts[dim] != 0; /* an empty box is no overflow, however long it is elsewhere */
         for (uint32_t dim = 0; product && dim < grid->dim_count; dim++) {
             int64_t touched = chunks_touched(starts[dim], counts[dim], steps[dim], grid->chunk_shape[dim]);
-            if (__builtin_mul_overflow(product, touched, &product))
+            if (touched < 0 || __builtin_mul_overflow(product, touched, &product))
                 return -EOVERFLOW;
         }
         if (__builtin_add_overflow(pair_count, product, &pair_count))

@@ -277,3 +277,29 @@ def test_points_that_make_no_sense() -> None:
     ]:
         with pytest.raises(ValueError):
             draft.cut_points(columns, layouts, 0, ids_per_shard=per_shard)
+
+
+def test_a_last_element_without_a_number_is_refused() -> None:
+    """Numbers that overflow are an error, never a write behind what was counted."""
+    grid = planning.Grid((8,), (1,), [(1,)], [(1,)])
+    layout = planning.layout(source_strides=[1], target_strides=[1], itemsize=1)
+    boxes = ([[0]], [[2**62 + 1]], [[4]], layout, [0])
+    with pytest.raises((ringio.PlanError, OverflowError, ValueError, MemoryError)):
+        grid.intersect(*boxes)
+    with pytest.raises((ringio.PlanError, OverflowError, ValueError, MemoryError)):
+        planning.Draft(grid, chain(["bytes"]).compile((8,), "u1"), b"\0").cut(*boxes)
+
+
+def test_a_draft_of_raw_chunks_may_be_finished_again(tmp_path: Path) -> None:
+    """What was narrowed to the wanted bytes is wide again when chunks are named once more."""
+    (tmp_path / "c0").write_bytes(bytes(range(8)))
+    grid = planning.Grid((8,), (1,), [(1,)], [(1,)])
+    layout = planning.layout(source_strides=[1], target_strides=[1], itemsize=1)
+    draft = planning.Draft(grid, chain(["bytes"]).compile((8,), "u1"), b"\0")
+    draft.cut([[3]], [[4]], [[1]], layout, [0])
+    for _ in range(2):
+        draft.name_files(bytes(tmp_path / "c"), b"/", [1])
+        draft.finish(0, 1 << 20, parts_of_files=True)
+        out = np.zeros(4, "u1")
+        ringio.Reader().execute(ringio.Plan.from_draft(draft), out)
+        assert out.tolist() == [3, 4, 5, 6]

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -279,7 +280,8 @@ def test_selections_that_do_not_fit(run, original):
 
 
 def test_as_a_command_of_its_own(original):
-    done = subprocess.run(["ringio-zarr", "verify", original], capture_output=True, text=True)
+    command = Path(sysconfig.get_path("scripts")) / "ringio-zarr"
+    done = subprocess.run([command, "verify", original], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert subprocess.run([*COMMAND, "--version"], capture_output=True, check=True).stdout.startswith(b"ringio-zarr ")
 

@@ -106,6 +106,6 @@ class ObjectFinder:
             files = finder.among(plan.paths())
             if files is not None:
                 files.expect(objects.states)
-        if files is not None and self._objects.reads_files:
+        if files is not None:
             files.mask &= plan.files["data"] == 0  # what is in memory is in no store
         return files

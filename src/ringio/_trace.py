@@ -182,7 +182,7 @@ class _Writer:
                 raise self._error
             while self._drain():
                 pass
-            self._write_lines([self._metadata("thread_name", *each) for each in self._names.items()])
+            self._write_lines([self._metadata("thread_name", *each) for each in list(self._names.items())])
             self._file.write(f"{self._in_flight.line(self.process, time.monotonic_ns())}\n]\n".encode())
         finally:
             self._file.finish()
