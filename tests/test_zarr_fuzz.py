@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import shutil
@@ -129,7 +130,7 @@ def mutate_document(data: st.DataObject, text: bytes) -> bytes:
         container, key = data.draw(st.sampled_from(places(document)))
         how = data.draw(st.sampled_from(["replace", "remove", "wrap", "copy"]))
         if how == "replace":
-            container[key] = data.draw(ODD_VALUES)
+            container[key] = copy.deepcopy(data.draw(ODD_VALUES))  # a second change must not be to the strategy's own
         elif how == "remove":
             del container[key]
         elif how == "wrap":
