@@ -19,7 +19,7 @@ from zarr.testing.strategies import basic_indices, orthogonal_indices
 
 import ringio
 import ringio_zarr
-from ringio_zarr import _masked, _staged
+from ringio_zarr import _masked, _placed, _staged
 
 pytestmark = [
     pytest.mark.zarr_3_4,
@@ -149,7 +149,8 @@ def test_large_products_come_in_batches(pairs: dict[str, Pair], name: str, data:
     selection = data.draw(orthogonal(pair.truth.shape))
     want = numpy_oindex(pair.truth, selection)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_staged, "_FEW_BOXES", 1)
+        patch.setattr(_placed, "FEW_BOXES", 1)
+        patch.setattr(_staged, "FEW_BOXES", 1)
         patch.setattr(_staged, "_WORTHWHILE", data.draw(st.sampled_from([0.7, 2])))
         patch.setattr(_staged, "_GAP_NBYTES", data.draw(st.sampled_from([0, 6, 100, 10_000])))
         patch.setattr(_staged, "_BATCH_BOXES", data.draw(st.sampled_from([1, 3, 1000])))
