@@ -42,6 +42,9 @@ tests_packages() {
   [ "$(uname -s)" != Linux ] || have strace || need strace "tests: system calls that fail"
   have node || need nodejs "tests: runs azurite, Azure's blob service"
   have npm || need npm "tests: installs azurite"
+  # Only root can mount what it makes.
+  [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ] || PATH=$PATH:/usr/sbin:/sbin have mkfs.xfs ||
+    need xfsprogs "tests: another file system"
 }
 
 find_missing() {
