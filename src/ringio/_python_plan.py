@@ -157,8 +157,8 @@ class _LocalRequests:
         if self._threads is None:
             failures: list[TaskFailure] = yield Work(decoding.run_all, lambda: False)
             return failures
+        self._decoding.append(decoding)  # first: stop() must know of it even where a thread cannot be started
         decoding.start(self._threads, self._thread_count)
-        self._decoding.append(decoding)
         if len(self._decoding) < 2:
             return []
         failures = yield self._decoding[0].future
