@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from . import _blocks, _costs, planning
 from ._core import ffi, lib
 from ._errors import MemoryLimitError, RangeError, error_from_failure
 from ._failures import TaskFailure
+from ._named import NamedTuple
 from ._paths import EncodedPaths, encode_paths, path_order
 from ._plan import Plan
 from ._ranges import Ranges

@@ -7,12 +7,13 @@ is copied, which is most of the work. Shorter ranges stay back to back, and are 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import planning
+from ._named import NamedTuple
 from ._ranges import Ranges
 
 I64: TypeAlias = NDArray[np.int64]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from ._errors import UnsupportedCodecError
+from ._named import NamedTuple
 from ._native_steps import CHECKSUMS, KINDS
 from ._python_codecs import PythonCodec, registered
 

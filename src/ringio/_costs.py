@@ -10,13 +10,14 @@ ones would gain little, and smaller ones share the connections more evenly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import planning
 from ._kernels import U64
+from ._named import NamedTuple
 from ._paths import scheme_of
 
 

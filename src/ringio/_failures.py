@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from ._core import ffi, lib
+from ._named import NamedTuple
 
 
 class TaskFailure(NamedTuple):

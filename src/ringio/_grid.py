@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._core import ffi, lib
 from ._kernels import I64, U64, call_kernel, check_status, i64_pointer, record_pointer, u64_pointer
+from ._named import NamedTuple
 from ._records import LAYOUT, MAX_DIMS, PROJECTION
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ._core import ffi, lib
 from ._errors import RingioError
 from ._failures import TaskFailure
 from ._handle import Handle
+from ._named import NamedTuple
 from ._plan import BoundPlan
 from ._records import FILE, MAX_U64, NO_FILE, REQUEST
 from ._store_errors import PAST_THE_END, Problem

@@ -17,9 +17,10 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from . import _spans
+from ._named import NamedTuple
 
 _IDLE_S: Final = 5.0
 _EXIT_WAIT_S: Final = 2.0

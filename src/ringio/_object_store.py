@@ -6,9 +6,10 @@ import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from . import _spans
+from ._named import NamedTuple
 
 Buffer: TypeAlias = Any  # with the buffer protocol
 

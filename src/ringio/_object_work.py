@@ -11,9 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ._errors import STORE_FAILED, RingioError
+from ._named import NamedTuple
 from ._object_pool import Pool, Unit
 from ._object_store import Answer, Store, Version
 from ._store_errors import PAST_THE_END, Problem, sort_out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from . import _costs, _limits
 from ._core import ffi, lib
 from ._errors import BackendError
+from ._named import NamedTuple
 
 OBJECT_STORE: Final = "object_store"
 BACKENDS: Final = {

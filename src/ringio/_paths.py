@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import ffi, lib
+from ._named import NamedTuple
 
 _SCHEME: Final = r"([A-Za-z][A-Za-z0-9+.-]*)://"  # compiled when there may be one
 

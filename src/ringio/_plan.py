@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -12,6 +12,7 @@ from . import _costs
 from ._core import ffi
 from ._errors import PlanError, error_from_failure
 from ._failures import TaskFailure
+from ._named import NamedTuple
 from ._paths import EncodedPaths, are_urls, encode_paths
 from ._plan_records import PlanRecords, Recorded, Records, chain_records, checked, file_records, path_at
 from ._ranges import Ranges, RangeTuple, as_ranges

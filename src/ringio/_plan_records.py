@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import ffi
 from ._errors import PlanError
+from ._named import NamedTuple
 from ._records import CHAIN, CODEC, FILE, MAX_U64
 from .codecs import CompiledChain
 

@@ -7,7 +7,7 @@ offsets become indexes again: of the decoded chunk, and of the target.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ._core import lib
 from ._errors import PlanError
 from ._failures import TaskFailure
+from ._named import NamedTuple
 from ._plan import BoundPlan
 from ._plan_records import PlanRecords
 from ._records import MAX_U64

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from . import _batch, _spans
 from ._buffers import Buffers
 from ._failures import TaskFailure
 from ._memory import empty
+from ._named import NamedTuple
 from ._options import Options
 from ._plan import BoundPlan, Plan
 from ._progress import Progress

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import ffi, lib
 from ._errors import codec_error, error_from_failure
+from ._named import NamedTuple
 from ._native_steps import MAX_INT64, NativeStep, Sized, records_of
 from ._python_codecs import Data, Decode, as_bytes, as_items
 from ._records import MAX_U64

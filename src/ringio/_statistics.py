@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from ._named import NamedTuple
 
 # The most at one time, not a sum.
 _PEAKS: Final = ("peak_in_flight", "peak_buffer_bytes")

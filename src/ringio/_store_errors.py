@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 from ._core import lib
 from ._errors import STORE_FAILED
+from ._named import NamedTuple
 
 PAST_THE_END: Final = lib.RINGIO_EOF
 CHANGED: Final = lib.RINGIO_CHANGED

@@ -9,11 +9,12 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from . import _store_options
 from ._errors import BackendError
+from ._named import NamedTuple
 from ._object_store import Store
 from ._paths import scheme_of
 

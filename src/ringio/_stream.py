@@ -17,7 +17,7 @@ import select
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from ._buffers import Buffers
 from ._errors import RingioError
 from ._execute import Bell, Job
 from ._handle import Handle
+from ._named import NamedTuple
 from ._options import Options
 from ._plan import BoundPlan
 from ._progress import StreamWatcher

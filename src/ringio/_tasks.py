@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._columns import integers
 from ._errors import PlanError
+from ._named import NamedTuple
 from ._records import MAX_DIMS
 
 I64: TypeAlias = NDArray[np.int64]

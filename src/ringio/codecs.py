@@ -37,13 +37,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ._codec_steps import NAMES, Step, parse_step
 from ._codec_walk import walk
+from ._named import NamedTuple
 from ._native_steps import MAX_INT64
 from ._python_codecs import is_registered, register
 from ._records import CODEC

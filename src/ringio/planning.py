@@ -18,6 +18,7 @@ from ._draft import INDEX_HEAD_NBYTES, Draft
 from ._grid import Grid, Intersection
 from ._kernels import U64, call_kernel, check_status, record_pointer, u64_pointer
 from ._memory import empty
+from ._named import NamedTuple
 from ._paths import encode_paths, path_order
 from ._records import FILE, IDENTITY, LAYOUT, MAX_DIMS, MAX_U64, NO_FILE, PROJECTION, REQUEST, TASK
 from ._single import ChunkRead
@@ -38,6 +39,7 @@ __all__ = [
     "Draft",
     "ObjectState",
     "PlanObjects",
+    "NamedTuple",
     "MISSING",
     "TO_END",
     "NO_FILL",

@@ -7,10 +7,12 @@ as such an array, and this module has the numbers for the way there and back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ringio.planning import NamedTuple
 
 from ._document import MAX_LENGTH, parse_int, parse_object, refuse_keys, require
 from ._errors import Place, excerpt

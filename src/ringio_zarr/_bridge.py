@@ -6,7 +6,9 @@ Each thread waits for its own answers, so as many requests are in flight as ther
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
+
+from ringio.planning import NamedTuple
 
 T = TypeVar("T")
 

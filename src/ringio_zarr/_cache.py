@@ -7,12 +7,13 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import planning
+from ringio.planning import NamedTuple
 
 DEFAULT_CAPACITY_BYTES: Final = 64 << 20
 DEFAULT_MAX_AGE_S: Final = 60.0

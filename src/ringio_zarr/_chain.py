@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from ringio import UnsupportedCodecError, codecs
+from ringio.planning import NamedTuple
 
 from ._codecs import Codec
 from ._errors import Place

@@ -9,7 +9,6 @@ from ._document import parse_object, require
 from ._errors import Place, excerpt
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
 
-V2_KEY = ".zmetadata"
 _MAX_DEPTH: Final = 256  # of groups in groups, which are gone through one in the other
 
 

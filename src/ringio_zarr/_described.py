@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
+
+from ringio.planning import NamedTuple
 
 from ._codecs import ARRAY_TO_BYTES
 from ._metadata import ArrayMetadata

@@ -10,9 +10,10 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Final, NamedTuple
+from typing import Final
 
 from ringio import RingioError
+from ringio.planning import NamedTuple
 
 _EXCERPT_LENGTH: Final = 64
 

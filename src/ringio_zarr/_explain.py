@@ -6,12 +6,13 @@ import errno
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from operator import add
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import Plan, Reader, planning
+from ringio.planning import NamedTuple
 
 from ._codecs import Codec
 from ._metadata import ArrayMetadata

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, Final, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
+
+from ringio.planning import NamedTuple
 
 from ._selection import BoundsCheckError, Box, VindexInvalidSelectionError, expand_items, index_error, normalise_basic
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from ringio.planning import NamedTuple
 
 from ._dtypes import is_ml_dtype
 from ._errors import Place, excerpt

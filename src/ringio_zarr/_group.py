@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from ._array import Array
-from ._consolidated import Consolidated
 from ._errors import MetadataError, UnsupportedError
 from ._load import Loaded, documents, join, load, load_many
 from ._metadata import ArrayMetadata, GroupMetadata
@@ -16,6 +15,7 @@ from ._node import Node, Options
 from ._store_base import Store, normalise_path
 
 if TYPE_CHECKING:
+    from ._consolidated import Consolidated
     from ._info import GroupInfo
 
 

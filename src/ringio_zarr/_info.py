@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
+
+from ringio.planning import NamedTuple
 
 from ._metadata import ArrayMetadata
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from ringio.planning import NamedTuple
 
 from ._document import parse_extension, refuse_keys
 from ._errors import Place, excerpt

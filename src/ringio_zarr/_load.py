@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ringio import Reader
+from ringio.planning import NamedTuple
 
-from ._consolidated import V2_KEY, Consolidated, consolidated_v2, consolidated_v3
 from ._document import parse_json, require
 from ._errors import MetadataError, Place, excerpt
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
 from ._store_base import Store
 
+if TYPE_CHECKING:
+    from ._consolidated import Consolidated
+
 ZarrFormat = Literal[2, 3]
+V2_KEY: Final = ".zmetadata"  # of consolidated metadata
 
 
 class Loaded(NamedTuple):
@@ -188,7 +192,11 @@ def _parse(found: _Documents, zarr_format: ZarrFormat | None, use_consolidated: 
             return Loaded(metadata)
         if isinstance(use_consolidated, str):
             raise TypeError("use_consolidated must be a bool or None for Zarr format 3.")
-        consolidated = None if use_consolidated is False else consolidated_v3(metadata)
+        consolidated = None
+        if metadata.consolidated is not None:
+            from ._consolidated import consolidated_v3  # late: most groups have none
+
+            consolidated = consolidated_v3(metadata)
         if use_consolidated and consolidated is None:
             raise _no_consolidated(found, "zarr.json")
         return Loaded(metadata, consolidated)
@@ -218,6 +226,8 @@ def _parse_consolidated_v2(found: _Documents, use_consolidated: bool | str | Non
         if use_consolidated:
             raise _no_consolidated(found, key)
         return None
+    from ._consolidated import consolidated_v2  # late: most groups have none
+
     return consolidated_v2(*document)
 
 

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import FileChangedError, Reader, planning
+from ringio.planning import NamedTuple
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline

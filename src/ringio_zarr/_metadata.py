@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import numpy as np
+
+from ringio.planning import NamedTuple
 
 from ._axes import Axis, parse_axes, parse_chunk_shapes
 from ._codecs import Codec, find_object_codec, parse_v2_codecs, parse_v3_codecs

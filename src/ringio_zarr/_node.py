@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final, NamedTuple, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from ringio import Reader, default_reader
+from ringio.planning import NamedTuple
 
 from ._cache import ShardIndexCache, default_cache
 from ._errors import Place

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ringio import Reader
+from ringio.planning import NamedTuple
 
 from ._array import Array
 from ._cache import ShardIndexCache, default_cache

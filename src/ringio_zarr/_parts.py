@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import Reader, planning
+from ringio.planning import NamedTuple
 
 from ._store_base import Store
 

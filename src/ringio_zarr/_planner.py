@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import FileChangedError, Plan, Reader, RingioError, planning
 from ringio.codecs import CompiledChain
+from ringio.planning import NamedTuple
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline

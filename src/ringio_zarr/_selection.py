@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import index as to_int
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import planning
+from ringio.planning import NamedTuple
 
 _new_tuple: Final = tuple.__new__
 _ELSEWHERE: Final = "lists and masks are for a[...], oindex and vindex; newaxis is not supported"

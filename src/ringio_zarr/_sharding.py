@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import DecodeError, FileChangedError, Plan, Reader, planning
+from ringio.planning import NamedTuple
 
 from ._cache import IndexKey, ShardIndex, ShardIndexCache
 from ._chain import Level

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import Reader
+from ringio.planning import NamedTuple
 
 from ._fancy import Product, Runs, make_runs
 from ._placed import FEW_BOXES, box_count, place_product

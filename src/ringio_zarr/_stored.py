@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from ringio import Reader
+from ringio.planning import NamedTuple
 
 from ._keys import ChunkKeyEncoding
 from ._store_base import Store

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from ringio.planning import NamedTuple
 
 from ._errors import excerpt
 from ._store import LocalStore

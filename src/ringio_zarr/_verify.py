@@ -6,9 +6,10 @@ from array import array as numbers
 from collections.abc import Callable, Iterator
 from itertools import product
 from math import prod
-from typing import Final, NamedTuple
+from typing import Final
 
 from ringio import Reader, RingioError, StoreError
+from ringio.planning import NamedTuple
 
 from ._array import Array
 from ._chain import build_pipeline
