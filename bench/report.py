@@ -2,7 +2,8 @@
 
     python bench/report.py build/bench/results.json docs/benchmarks.md
 
-``scaling.json`` of ``bench/scaling.py`` is added where it lies beside the results.
+``scaling.json`` of ``bench/scaling.py`` and ``imports.json`` of ``bench/imports.py`` are added where they lie beside
+the results.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import _svg
+import imports
 import limits
 import scaling
 from _common import MIB, Timing, machine_line, markdown_table, ratio
@@ -261,6 +263,9 @@ def write_report(source: Path, target: Path) -> None:
     curve = source.with_name("scaling.json")
     if curve.exists():
         lines.append(scaling.read_section(curve))
+    times = source.with_name("imports.json")
+    if times.exists():
+        lines.append(imports.read_section(times))
     target.write_text("\n".join(lines).rstrip("\n") + "\n")
 
 

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import imports
 import limits
 import report
 from _common import machine, machine_line, matches, run_contest, say, timing_json, write_json
@@ -116,6 +117,8 @@ def main() -> None:
         write_json(options.json, facts, results)
         print(report.text_section(results[-1]), end="\n\n", flush=True)
     full = not (options.quick or options.only or options.contender)
+    if full:
+        imports.write(options.json.with_name("imports.json"))
     target = options.report or (Path("docs/benchmarks.md") if full else None)
     if target is not None:
         report.write_report(options.json, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import metadata
+from importlib.util import find_spec
 
 import pytest
 
@@ -64,6 +65,19 @@ RINGIO_ZARR = {
 }
 
 
+# What few programs need is imported when it is needed.
+RINGIO_LATE = (
+    "_cli _cli_bench _cli_info _entries _gather _get _locations _loops _object_decode _object_fetch _object_place"
+    " _object_pool _object_store _object_work _objects _placing _python_place _python_plan _remote_locations"
+    " _statistics _store _store_errors _store_options _stores _stream _trace exceptions fsspec testing"
+)
+RINGIO_ZARR_LATE = (
+    "_async_array _async_group _bridge _cli _cli_show _consolidated _explain _foreign _info _locate_objects"
+    " _locate_parts _mapping _open_async _other_codecs _outline _parts _readers _rectilinear _remote _stored _verify"
+    " _whole_shards _wrapped _zip"
+)
+
+
 @pytest.mark.parametrize(("module", "names"), [(ringio, RINGIO), (ringio_zarr, RINGIO_ZARR)])
 def test_names(module, names):
     assert set(module.__all__) == names
@@ -104,6 +118,11 @@ def test_version_is_that_of_the_package():
     assert ringio.__version__ == installed
 
 
+@pytest.mark.parametrize(("package", "names"), [("ringio", RINGIO_LATE), ("ringio_zarr", RINGIO_ZARR_LATE)])
+def test_late_modules_are_there(package, names):
+    assert all(find_spec(f"{package}.{name}") for name in names.split())
+
+
 @pytest.mark.parametrize("module", ["ringio", "ringio_zarr"])
 def test_import_is_light(module):
     """Nothing that is slow to import comes along, and no thread and no ring is made."""
@@ -117,6 +136,8 @@ assert not any("io_uring" in str(fd.readlink()) for fd in pathlib.Path("/proc/se
 heavy = set("zarr obstore obspec fsspec tqdm asyncio multiprocessing blosc2 numcodecs ml_dtypes".split())
 heavy |= set("json dataclasses zipfile tarfile tempfile urllib.parse http.client uuid ringio._stream".split())
 heavy |= {{"numpy.testing", "urllib.request"}}
+heavy |= {{f"ringio.{{name}}" for name in {RINGIO_LATE!r}.split()}}
+heavy |= {{f"ringio_zarr.{{name}}" for name in {RINGIO_ZARR_LATE!r}.split()}}
 print(*sorted(heavy & (set(sys.modules) - before)))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
