@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import metadata
-from importlib.util import find_spec
 
 import pytest
 
@@ -65,17 +64,8 @@ RINGIO_ZARR = {
 }
 
 
-# What few programs need is imported when it is needed.
-RINGIO_LATE = (
-    "_cli _cli_bench _cli_info _entries _gather _get _locations _loops _object_decode _object_fetch _object_place"
-    " _object_pool _object_store _object_work _objects _placing _python_place _python_plan _remote_locations"
-    " _statistics _store _store_errors _store_options _stores _stream _trace exceptions fsspec testing"
-)
-RINGIO_ZARR_LATE = (
-    "_async_array _async_group _bridge _cli _cli_show _consolidated _explain _foreign _info _locate_objects"
-    " _locate_parts _mapping _open_async _other_codecs _outline _parts _readers _rectilinear _remote _stored _verify"
-    " _whole_shards _wrapped _zip"
-)
+# All that is there before something is used: what forks and exits have to know of, and what may go wrong.
+EARLY = {"_core", "_core.lib", "_records", "_errors", "_exit", "_forked", "_version"}
 
 
 @pytest.mark.parametrize(("module", "names"), [(ringio, RINGIO), (ringio_zarr, RINGIO_ZARR)])
@@ -93,6 +83,34 @@ def test_everything_public_says_what_it_is(module):
         thing = getattr(module, name)
         if callable(thing):
             assert thing.__doc__, name
+
+
+@pytest.mark.parametrize(("module", "names"), [(ringio, RINGIO), (ringio_zarr, RINGIO_ZARR)])
+def test_names_are_where_they_are_said_to_be(module, names):
+    """What is imported when it is used is shown before, and nothing else is there."""
+    code = (
+        f"import {module.__name__} as m; print(*dir(m)); print(*(name for name in m.__all__ if not hasattr(m, name)))"
+    )
+    shown, missing = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert names <= set(shown.split())
+    assert missing == ""
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+def test_what_programs_register_for_exit_may_read(tmp_path):
+    """Also where it was registered before anything was read."""
+    code = """
+import atexit, sys
+import ringio
+atexit.register(lambda: print(len(ringio.read_ranges([(sys.argv[1], 0, 5)])[0])))
+ringio.default_reader()
+"""
+    (tmp_path / "file").write_bytes(bytes(9))
+    command = [sys.executable, "-c", code, str(tmp_path / "file")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "5\n"
 
 
 def test_error_tree():
@@ -118,11 +136,6 @@ def test_version_is_that_of_the_package():
     assert ringio.__version__ == installed
 
 
-@pytest.mark.parametrize(("package", "names"), [("ringio", RINGIO_LATE), ("ringio_zarr", RINGIO_ZARR_LATE)])
-def test_late_modules_are_there(package, names):
-    assert all(find_spec(f"{package}.{name}") for name in names.split())
-
-
 @pytest.mark.parametrize("module", ["ringio", "ringio_zarr"])
 def test_import_is_light(module):
     """Nothing that is slow to import comes along, and no thread and no ring is made."""
@@ -136,9 +149,9 @@ assert not any("io_uring" in str(fd.readlink()) for fd in pathlib.Path("/proc/se
 heavy = set("zarr obstore obspec fsspec tqdm asyncio multiprocessing blosc2 numcodecs ml_dtypes".split())
 heavy |= set("json dataclasses zipfile tarfile tempfile urllib.parse http.client uuid ringio._stream".split())
 heavy |= {{"numpy.testing", "urllib.request"}}
-heavy |= {{f"ringio.{{name}}" for name in {RINGIO_LATE!r}.split()}}
-heavy |= {{f"ringio_zarr.{{name}}" for name in {RINGIO_ZARR_LATE!r}.split()}}
 print(*sorted(heavy & (set(sys.modules) - before)))
+own = {{"ringio", "{module}", *(f"ringio.{{name}}" for name in {EARLY})}}
+print(*sorted(name for name in sys.modules if name.startswith("ringio") and name not in own))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""

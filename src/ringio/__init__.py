@@ -15,15 +15,18 @@ code that reads through fsspec.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 try:
-    from . import codecs, planning
+    from . import _errors as _errors
 except ImportError as _error:
     from ._interpreters import refusal
 
     raise refusal(_error) from _error
-from ._buffers import Buffers
+# Noted from the beginning: others may use obstore, fork, or register functions for exit before anybody reads here.
+from . import _exit as _exit
+from . import _forked as _forked
 from ._errors import (
     BackendError,
     DecodeError,
@@ -35,19 +38,21 @@ from ._errors import (
     StoreError,
     UnsupportedCodecError,
 )
-from ._memory import empty
-from ._plan import Plan
-from ._progress import progress_bar
-from ._ranges import Ranges
-from ._reader import Reader, default_reader, read_ranges
-from ._tasks import Task, Tasks
-from ._twins import iter_ranges, iter_ranges_async, read_ranges_async
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from . import codecs, planning
+    from ._buffers import Buffers
+    from ._memory import empty
+    from ._plan import Plan
+    from ._progress import progress_bar
+    from ._ranges import Ranges
+    from ._reader import Reader, default_reader, read_ranges
     from ._statistics import Statistics
     from ._store import Store
+    from ._tasks import Task, Tasks
     from ._trace import trace
+    from ._twins import iter_ranges, iter_ranges_async, read_ranges_async
 
 __all__ = [
     # reading
@@ -83,23 +88,39 @@ __all__ = [
     "__version__",
 ]
 
+# All else is imported when it is first used: where each name is.
+_LATE: Final = {
+    "Buffers": "_buffers",
+    "Plan": "_plan",
+    "Ranges": "_ranges",
+    "Reader": "_reader",
+    "Statistics": "_statistics",
+    "Store": "_store",
+    "Task": "_tasks",
+    "Tasks": "_tasks",
+    "default_reader": "_reader",
+    "empty": "_memory",
+    "iter_ranges": "_twins",
+    "iter_ranges_async": "_twins",
+    "progress_bar": "_progress",
+    "read_ranges": "_reader",
+    "read_ranges_async": "_twins",
+    "trace": "_trace",
+}
 
-def __getattr__(name: str) -> object:
-    # Made at first use: few programs need them, and they take their time, or bring asyncio and json along.
-    found: object
-    if name == "Store":
-        from ._store import Store
 
-        found = Store
-    elif name == "trace":
-        from ._trace import trace
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
-        found = trace
-    elif name == "Statistics":
-        from ._statistics import Statistics
 
-        found = Statistics
-    else:
-        raise AttributeError(f"module 'ringio' has no attribute {name!r}")
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # for type checkers there is what is imported above, and nothing else
+
+    def __getattr__(name: str) -> Any:
+        if name in ("codecs", "planning"):
+            found = import_module(f".{name}", __name__)
+        elif name in _LATE:
+            found = getattr(import_module(f".{_LATE[name]}", __name__), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found

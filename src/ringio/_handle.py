@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import time
 import weakref
@@ -12,6 +11,7 @@ from typing import Any, Final
 from . import _execute
 from ._core import ffi, lib
 from ._errors import RingioError
+from ._exit import at_exit
 
 # At the end of the process, this long for reads that are in flight; then the kernel cleans up.
 _EXIT_WAIT_S: Final = 2.0
@@ -124,5 +124,5 @@ def _after_fork_in_child() -> None:
         handle.forget_users()
 
 
-atexit.register(_at_exit)
+at_exit(_at_exit)
 os.register_at_fork(after_in_child=_after_fork_in_child)

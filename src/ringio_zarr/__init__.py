@@ -7,19 +7,22 @@ Example:
     >>> a.read_crops(starts, (4, 128, 128))  # doctest: +SKIP
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-from ._array import Array
-from ._cache import ShardIndexCache as Cache
-from ._errors import MetadataError, UnsupportedError
-from ._group import Group
-from ._open import open, open_array, open_consolidated, open_group  # noqa: A004  # as zarr.open
-from ._selection import BoundsCheckError, VindexInvalidSelectionError
+# Where it cannot be imported that is said now, and it wants to know of forks from the beginning.
+import ringio as _ringio  # noqa: F401
 
 if TYPE_CHECKING:
+    from ._array import Array
     from ._async_array import AsyncArray
     from ._async_group import AsyncGroup
+    from ._cache import ShardIndexCache as Cache
+    from ._errors import MetadataError, UnsupportedError
+    from ._group import Group
+    from ._open import open, open_array, open_consolidated, open_group  # noqa: A004  # as zarr.open
     from ._open_async import open_array_async, open_async, open_group_async
+    from ._selection import BoundsCheckError, VindexInvalidSelectionError
 
 __all__ = [
     "Array",
@@ -40,21 +43,37 @@ __all__ = [
     "open_group_async",
 ]
 
-_LATE = {
+# All else is imported when it is first used: where each name is.
+_LATE: Final = {
+    "Array": "_array",
     "AsyncArray": "_async_array",
     "AsyncGroup": "_async_group",
+    "BoundsCheckError": "_selection",
+    "Cache": "_cache",
+    "Group": "_group",
+    "MetadataError": "_errors",
+    "UnsupportedError": "_errors",
+    "VindexInvalidSelectionError": "_selection",
+    "open": "_open",
+    "open_array": "_open",
     "open_array_async": "_open_async",
     "open_async": "_open_async",
+    "open_consolidated": "_open",
+    "open_group": "_open",
     "open_group_async": "_open_async",
 }
+_RENAMED: Final = {"Cache": "ShardIndexCache"}  # what is called otherwise where it is
 
 
-def __getattr__(name: str) -> object:
-    # Imported at first use: many programs await nothing.
-    if name not in _LATE:
-        raise AttributeError(f"module 'ringio_zarr' has no attribute {name!r}")
-    from importlib import import_module
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
-    found: object = getattr(import_module(f".{_LATE[name]}", __name__), name)
-    globals()[name] = found
-    return found
+
+if not TYPE_CHECKING:  # for type checkers there is what is imported above, and nothing else
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f".{_LATE[name]}", __name__), _RENAMED.get(name, name))
+        globals()[name] = found
+        return found
