@@ -54,8 +54,8 @@ RINGIO_FLOORS = [
     ["__main__"],
 ]
 RINGIO_ZARR_FLOORS = [
-    ["_cache", "_grid", "_result", "_selection"],
-    ["_errors", "_fancy", "_fields"],
+    ["_grid", "_known", "_result", "_selection"],
+    ["_cache", "_errors", "_fancy", "_fields"],
     ["_bridge", "_document", "_readers", "_store_base"],
     ["_axes", "_codecs", "_dtypes", "_keys", "_parts", "_remote"],
     ["_fill", "_mapping", "_zip"],

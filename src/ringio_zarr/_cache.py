@@ -1,4 +1,4 @@
-"""The shard indexes that have been read, kept while there is room and while their files and objects stay the same."""
+"""Shard indexes and metadata that were read, kept while there is room and while files and objects stay the same."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ import numpy.typing as npt
 from ringio import planning
 from ringio.planning import NamedTuple
 
+from ._known import Known, KnownNodes, NodeKey
+
 DEFAULT_CAPACITY_BYTES: Final = 64 << 20
 DEFAULT_MAX_AGE_S: Final = 60.0
+_METADATA_SHARE: Final = 4  # a quarter of the room, at most, is for metadata
 _ENTRY_OVERHEAD_BYTES: Final = 600  # key, path, array object: what a small index costs besides its numbers
 
 
@@ -68,27 +71,47 @@ class ShardIndex(NamedTuple):
 
 
 class ShardIndexCache:
-    """Least recently used shard indexes, bounded by their bytes. Any number of threads and arrays may share one.
+    """Least recently used shard indexes and metadata, bounded by their bytes. Threads and arrays may share one.
 
-    The index of a local file is used while that is the same file. A shard in a store of objects is not asked about
-    before each read: its state, as it was when its index was read, is trusted for a while.
+    The index of a local file is used while that is the same file, and so is what its documents say of an array or
+    group. A shard in a store of objects is not asked about before each read: its state, as it was when its index was
+    read, is trusted for a while. Metadata documents of such stores are read by whoever opens an array or group, unless
+    they are to be trusted for a while, too.
 
     Args:
-        capacity_bytes: of all indexes together; 0 keeps none.
+        capacity_bytes: of all together; 0 keeps nothing.
         max_age_s: how long the state of a shard in a store is trusted; None: until ``refresh()``; 0: not at all.
+        metadata_max_age_s: the same for what the documents in a store say.
     """
 
-    __slots__ = ("__weakref__", "_indexes", "_lock", "_nbytes", "_states", "capacity_bytes", "max_age_s")
+    __slots__ = (
+        "__weakref__",
+        "_indexes",
+        "_lock",
+        "_nbytes",
+        "_nodes",
+        "_states",
+        "capacity_bytes",
+        "max_age_s",
+        "metadata_max_age_s",
+    )
 
     def __init__(
-        self, capacity_bytes: int = DEFAULT_CAPACITY_BYTES, *, max_age_s: float | None = DEFAULT_MAX_AGE_S
+        self,
+        capacity_bytes: int = DEFAULT_CAPACITY_BYTES,
+        *,
+        max_age_s: float | None = DEFAULT_MAX_AGE_S,
+        metadata_max_age_s: float | None = 0.0,
     ) -> None:
         if capacity_bytes < 0:
             raise ValueError(f"a shard index cache of {capacity_bytes} bytes")
-        if max_age_s is not None and max_age_s < 0:
-            raise ValueError(f"max_age_s is {max_age_s}")
+        for name, age_s in (("max_age_s", max_age_s), ("metadata_max_age_s", metadata_max_age_s)):
+            if age_s is not None and not age_s >= 0:
+                raise ValueError(f"{name} is {age_s}")
         self.capacity_bytes = capacity_bytes
         self.max_age_s = max_age_s
+        self.metadata_max_age_s = metadata_max_age_s
+        self._nodes = KnownNodes()
         self._states: OrderedDict[str, tuple[planning.ObjectState, float]] = OrderedDict()
         self._indexes: OrderedDict[IndexKey, ShardIndex] = OrderedDict()
         self._nbytes = 0
@@ -98,7 +121,7 @@ class ShardIndexCache:
     @property
     def nbytes(self) -> int:
         """How many bytes are kept."""
-        return self._nbytes
+        return self._nbytes + self._nodes.nbytes
 
     def __len__(self) -> int:
         return len(self._indexes)
@@ -154,8 +177,7 @@ class ShardIndexCache:
                     continue  # it would drive out all others, and then itself
                 self._indexes[key] = index
                 self._nbytes += nbytes
-                while self._nbytes > self.capacity_bytes:
-                    self._discard(next(iter(self._indexes)))
+                self._make_room()
 
     def get_states(self, names: Iterable[str], now_s: float) -> list[planning.ObjectState | None]:
         """The states of objects; None where it is not known, or was asked for too long ago."""
@@ -184,14 +206,29 @@ class ShardIndexCache:
             for name in names:
                 self._states.pop(name, None)
 
-    def forget_below(self, location: str) -> None:
-        """Forget the indexes and states of all that is below a location."""
+    def get_node(self, key: NodeKey) -> Any:
+        """What the documents of an array or group say, if that is known and still so, or None."""
+        return self._nodes.get(key, self.metadata_max_age_s)
+
+    def put_node(self, key: NodeKey, known: Known) -> None:
+        """Keep what the documents of an array or group say."""
+        self._nodes.put(key, known, self.capacity_bytes // _METADATA_SHARE)
+        with self._lock:
+            self._make_room()
+
+    def forget(self, location: str) -> None:
+        """Forget the indexes and states of all that is below a location, and what documents say of that and of it."""
+        self._nodes.forget_around(location)
         below = f"{location.rstrip('/')}/"
         with self._lock:
             for key in [key for key in self._indexes if key.path.startswith(below)]:
                 self._discard(key)
             for name in [name for name in self._states if name.startswith(below)]:
                 del self._states[name]
+
+    def _make_room(self) -> None:
+        while self._indexes and self.nbytes > self.capacity_bytes:
+            self._discard(next(iter(self._indexes)))
 
     def _discard(self, key: IndexKey) -> None:
         index = self._indexes.pop(key, None)
@@ -200,6 +237,7 @@ class ShardIndexCache:
 
     def start_over_in_child(self) -> None:
         """After a fork: a thread that is not here may have held the lock, half-way through a change."""
+        self._nodes.start_over()
         if self._lock.acquire(blocking=False):
             self._lock.release()
             return
@@ -211,11 +249,17 @@ class ShardIndexCache:
     def __reduce__(self) -> tuple[Any, ...]:
         if self is default_cache:
             return _default_cache, ()
-        return _make_cache, (self.capacity_bytes, self.max_age_s)
+        return _make_cache, self.configuration()
+
+    def configuration(self) -> tuple[int, float | None, float | None]:
+        """What another one is made from that does the same."""
+        return self.capacity_bytes, self.max_age_s, self.metadata_max_age_s
 
 
-def _make_cache(capacity_bytes: int, max_age_s: float | None) -> ShardIndexCache:
-    return ShardIndexCache(capacity_bytes, max_age_s=max_age_s)
+def _make_cache(
+    capacity_bytes: int, max_age_s: float | None, metadata_max_age_s: float | None = 0.0
+) -> ShardIndexCache:
+    return ShardIndexCache(capacity_bytes, max_age_s=max_age_s, metadata_max_age_s=metadata_max_age_s)
 
 
 def _default_cache() -> ShardIndexCache:

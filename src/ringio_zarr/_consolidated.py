@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ._document import parse_object, require
+from ._document import copied, parse_object, require
 from ._errors import Place, excerpt
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
 
@@ -95,7 +95,8 @@ class Consolidated:
 
     def _document(self, key: str) -> dict[str, Any] | None:
         value = self._documents.get(key)
-        return None if value is None else parse_object(value, self._place.at(key))
+        # A copy: users may change what is in their attributes.
+        return None if value is None else parse_object(copied(value), self._place.at(key))
 
     def _full(self, path: str) -> str:
         return _join(self._top, path) if path else self._top

@@ -41,6 +41,20 @@ def parse_json(data: bytes | bytearray | memoryview, path: str) -> dict[str, Any
     return document
 
 
+def copied(value: Any) -> Any:
+    """A JSON value whose lists and objects are new ones; the same where they are nested a thousand deep."""
+    try:
+        return _copied(value)
+    except RecursionError:
+        return value
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
 def require(document: Mapping[str, Any], key: str, place: Place) -> Any:
     """The value of a key that must be there."""
     if key not in document:

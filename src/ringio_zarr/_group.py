@@ -15,6 +15,9 @@ from ._node import Node, Options
 from ._store_base import Store, normalise_path
 
 if TYPE_CHECKING:
+    from ringio import Reader
+
+    from ._cache import ShardIndexCache
     from ._consolidated import Consolidated
     from ._info import GroupInfo
 
@@ -186,7 +189,7 @@ class Group(Node):
         if self._consolidated is not None:
             return self._open_consolidated(self._consolidated, below)
         full = join(self._path, below)
-        loaded = load(self._store, full, self._zarr_format, self._options.reader, self._use_of_members())
+        loaded = load(self._store, full, self._zarr_format, *self._how_of_members())
         return None if loaded is None else self._member(full, loaded)
 
     def _open_consolidated(self, consolidated: Consolidated, below: str) -> Array | Group | None:
@@ -216,12 +219,13 @@ class Group(Node):
         """What the documents of all members say: the store is asked for names, and for all documents at once."""
         names = self._store.child_directories(self._path, self._options.reader)
         paths = [join(self._path, name) for name in names]
-        found = load_many(self._store, paths, self._zarr_format, self._options.reader)
+        found = load_many(self._store, paths, self._zarr_format, *self._how_of_members())
         return [(name, loaded) for name, loaded in zip(names, found, strict=True) if loaded is not None]
 
-    def _use_of_members(self) -> bool | None:
-        """Members have no document for consolidated metadata alone; what stands in that of v3 is used."""
-        return False if self._zarr_format == 2 or self._options.use_consolidated is False else None
+    def _how_of_members(self) -> tuple[Reader | None, bool | None, ShardIndexCache]:
+        # Members have no document for consolidated metadata alone; what stands in that of v3 is used.
+        use = False if self._zarr_format == 2 or self._options.use_consolidated is False else None
+        return self._options.reader, use, self._options.cache
 
     def _member(self, path: str, loaded: Loaded) -> Array | Group:
         if self._options.use_consolidated is False:

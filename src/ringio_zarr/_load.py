@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import time
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ringio import Reader
 from ringio.planning import NamedTuple
 
-from ._document import parse_json, require
+from ._cache import ShardIndexCache
+from ._document import copied, parse_json, require
 from ._errors import MetadataError, Place, excerpt
+from ._known import FileState, Known, NodeKey, file_state
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
+from ._store import LocalStore
 from ._store_base import Store
 
 if TYPE_CHECKING:
@@ -32,6 +37,10 @@ class Loaded(NamedTuple):
     metadata: ArrayMetadata | GroupMetadata
     consolidated: Consolidated | None = None
 
+    def own(self) -> Loaded:
+        """The same with attributes of its own: users may change what is in theirs."""
+        return self._replace(metadata=self.metadata._replace(attributes=copied(self.metadata.attributes)))
+
 
 def load(
     store: Store,
@@ -39,6 +48,7 @@ def load(
     zarr_format: ZarrFormat | None,
     reader: Reader | None = None,
     use_consolidated: bool | str | None = False,
+    cache: ShardIndexCache | None = None,
 ) -> Loaded | None:
     """What the documents at a path say, None where there are none. A v3 document comes first.
 
@@ -49,28 +59,37 @@ def load(
         reader: does it, where the store needs one.
         use_consolidated: True: it is an error where there is none; False: it is ignored; None: it is used where it is
             there; a string: the key of that of a v2 group.
+        cache: knows it perhaps, and will.
 
     Raises:
         MetadataError, UnsupportedError: what stands there cannot be read; the message names document and key.
         OSError: a document is there and cannot be opened.
         ValueError: there is no consolidated metadata.
     """
+    memory = _Memory(cache, store, zarr_format, reader, use_consolidated)
+    if (known := memory.recall(path)) is not None:
+        return known
     found = _Documents(store, path, zarr_format, _v2_key(use_consolidated), reader)
-    return _parse(found, zarr_format, use_consolidated)
+    return memory.keep(found, _parse(found, zarr_format, use_consolidated))
 
 
 def load_many(
-    store: Store, paths: Sequence[str], zarr_format: ZarrFormat | None, reader: Reader | None
+    store: Store,
+    paths: Sequence[str],
+    zarr_format: ZarrFormat | None,
+    reader: Reader | None,
+    use_consolidated: bool | None = None,
+    cache: ShardIndexCache | None = None,
 ) -> list[Loaded | Exception | None]:
     """The same for many nodes, whose documents are read at once; what cannot be read is an exception in its place."""
-    found = _Documents.many(store, paths, zarr_format, reader)
-    loaded: list[Loaded | Exception | None] = []
-    for each in found:
+    memory = _Memory(cache, store, zarr_format, reader, use_consolidated)
+    loaded: dict[str, Loaded | Exception | None] = {path: memory.recall(path) for path in paths}
+    for found in _Documents.many(store, [path for path in paths if loaded[path] is None], zarr_format, reader):
         try:
-            loaded.append(_parse(each, zarr_format, None))
+            loaded[found.path] = memory.keep(found, _parse(found, zarr_format, use_consolidated))
         except (MetadataError, OSError) as error:
-            loaded.append(error)
-    return loaded
+            loaded[found.path] = error
+    return [loaded[path] for path in paths]
 
 
 def load_metadata(
@@ -87,13 +106,14 @@ def find(
     zarr_format: ZarrFormat | None,
     reader: Reader | None = None,
     use_consolidated: bool | str | None = False,
+    cache: ShardIndexCache | None = None,
 ) -> Loaded:
     """The same, but it is an error where there are none; see :func:`load`.
 
     Raises:
         FileNotFoundError: there is no document; the message says which were looked for.
     """
-    loaded = load(store, path, zarr_format, reader, use_consolidated)
+    loaded = load(store, path, zarr_format, reader, use_consolidated, cache)
     if loaded is None:
         where = store.location(path)
         if not store.exists(path):
@@ -121,10 +141,59 @@ def join(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
 
-class _Documents:
-    """The documents at a path, read when they are wanted; where that takes a while, all at once."""
+class _Memory:
+    """What a cache knows of nodes that are asked for in one way."""
 
-    __slots__ = ("_data", "_path", "_store")
+    __slots__ = ("_cache", "_how", "_store")
+
+    def __init__(
+        self,
+        cache: ShardIndexCache | None,
+        store: Store,
+        zarr_format: ZarrFormat | None,
+        reader: Reader | None,
+        use_consolidated: bool | str | None,
+    ) -> None:
+        # What other stores have is at hand, or nothing says whether it is still the same.
+        self._cache = cache
+        if cache is not None and not (cache.metadata_max_age_s != 0 if store.is_remote else _is_local(store)):
+            self._cache = None
+        self._store = store
+        asked_by = weakref.ref(reader) if reader is not None and store.is_remote else None
+        self._how = store.name, asked_by, zarr_format, use_consolidated
+
+    def recall(self, path: str) -> Loaded | None:
+        """What the documents at a path say; None: it is not known."""
+        if self._cache is None:
+            return None
+        known: Loaded | None = self._cache.get_node(self._key(path))
+        return known and known.own()
+
+    def keep(self, found: _Documents, loaded: Loaded | None) -> Loaded | None:
+        """What was read just now is known from now on."""
+        if self._cache is None or loaded is None:
+            return loaded
+        known = Known.of(loaded, found.files, found.nbytes, found.since_s)
+        if known is None:
+            return loaded
+        self._cache.put_node(self._key(found.path), known)
+        return loaded.own()
+
+    def _key(self, path: str) -> NodeKey:
+        return NodeKey(self._store.location(path), *self._how)
+
+
+class _Documents:
+    """The documents at a path, read when they are wanted; where that takes a while, all at once.
+
+    Attributes:
+        path: this.
+        files: what was looked for on a local file system, as it was before it was read.
+        nbytes: that were found.
+        since_s: when they were asked for.
+    """
+
+    __slots__ = ("_data", "_store", "files", "nbytes", "path", "since_s")
 
     def __init__(
         self,
@@ -134,10 +203,14 @@ class _Documents:
         consolidated_key: str | None,
         reader: Reader | None,
         data: dict[str, bytes | None] | None = None,
+        since_s: float | None = None,
     ) -> None:
         self._store = store
-        self._path = path
+        self.path = path
         self._data = data
+        self.files: dict[str, FileState] = {}
+        self.nbytes = 0
+        self.since_s = time.monotonic() if since_s is None else since_s
         if store.is_remote and data is None:
             names = _names(zarr_format)
             if consolidated_key is not None and zarr_format != 3:
@@ -149,18 +222,24 @@ class _Documents:
         store: Store, paths: Sequence[str], zarr_format: ZarrFormat | None, reader: Reader | None
     ) -> list[_Documents]:
         """Those at many paths."""
-        names = _names(zarr_format)
+        names, since_s = _names(zarr_format), time.monotonic()
         data = iter(store.read_many([join(path, name) for path in paths for name in names], reader))
         return [
-            _Documents(store, path, zarr_format, None, reader, {name: next(data) for name in names}) for path in paths
+            _Documents(store, path, zarr_format, None, reader, {name: next(data) for name in names}, since_s)
+            for path in paths
         ]
 
     def json(self, name: str) -> tuple[dict[str, Any], str] | None:
         """A document, and where it is."""
-        key = join(self._path, name)
-        data = self._store.read(key) if self._data is None else self._data[name]
+        key = join(self.path, name)
         where = self._store.location(key)
-        return None if data is None else (parse_json(data, where), where)
+        if _is_local(self._store):
+            self.files[where] = file_state(where)
+        data = self._store.read(key) if self._data is None else self._data[name]
+        if data is None:
+            return None
+        self.nbytes += len(data)
+        return parse_json(data, where), where
 
     def has(self, name: str) -> bool:
         """Whether a document of this name is among those that are looked for."""
@@ -169,7 +248,11 @@ class _Documents:
     @property
     def location(self) -> str:
         """Where they are."""
-        return self._store.location(self._path)
+        return self._store.location(self.path)
+
+
+def _is_local(store: Store) -> bool:
+    return isinstance(store, LocalStore)
 
 
 def _names(zarr_format: ZarrFormat | None) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class Options(NamedTuple):
 
     Attributes:
         reader: does the work; None: the reader that the whole process shares.
-        cache: keeps shard indexes.
+        cache: keeps shard indexes and metadata.
         use_consolidated: whether groups use consolidated metadata, as zarr-python has it.
         allow_pickle: run what pickled data says.
     """
@@ -42,8 +42,12 @@ class Options(NamedTuple):
 
     def _configuration(self) -> tuple[object, ...]:
         # What a reader pickles as is how it is configured.
-        cache = self.cache.capacity_bytes, self.cache.max_age_s
-        return cache, self.reader and self.reader.__reduce__(), self.use_consolidated, self.allow_pickle
+        return (
+            self.cache.configuration(),
+            self.reader and self.reader.__reduce__(),
+            self.use_consolidated,
+            self.allow_pickle,
+        )
 
     def __hash__(self) -> int:
         return hash(self.cache.capacity_bytes)
@@ -136,7 +140,7 @@ class Node:
         return self._store.location(self._path)
 
     def refresh(self) -> None:
-        """Read the metadata anew, and forget what is known of shards below: what others wrote meanwhile is seen.
+        """Read the metadata anew, and forget what is known of all below: what others wrote meanwhile is seen.
 
         Not to be called while other threads read from this object.
 
@@ -144,7 +148,7 @@ class Node:
             As :func:`ringio_zarr.open`; then all is as it was.
         """
         self._store.refresh()
-        self._options.cache.forget_below(self.location)
+        self._options.cache.forget(self.location)
         self._become(_reopen(*self.__reduce__()[1]))
 
     def _become(self, other: Node) -> None:
@@ -220,7 +224,7 @@ def _reopen(
         options: how it is read.
         root: the group whose consolidated metadata a group is from; None: there is none.
     """
-    how = options.reader, options.use_consolidated
+    how = options.reader, options.use_consolidated, options.cache
     loaded = find(store, path if root is None else root, zarr_format, *how)
     if root is not None and loaded.consolidated is not None and root != path:
         below = path[len(root) :].strip("/")

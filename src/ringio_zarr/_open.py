@@ -49,7 +49,7 @@ def open(  # noqa: A001  # as zarr.open
             there is none; False: no; a string: the key of that of a v2 group, instead of ".zmetadata".
         store_options: for URLs: credentials, region, timeouts; see ``ringio.Reader``, which is not to be given then.
         reader: does the work; None: one that the whole process shares.
-        cache: keeps shard indexes; None: one of 64 MiB that the whole process shares.
+        cache: keeps shard indexes and metadata; None: one of 64 MiB that the whole process shares.
         shard_index_cache_bytes: short for ``cache=Cache(shard_index_cache_bytes)``.
         allow_pickle: decode what codec ``pickle`` has encoded, which may run any code: for data that is trusted only.
 
@@ -173,5 +173,5 @@ def _find(store: Any, path: str, mode: str, zarr_format: ZarrFormat | None, opti
         raise ValueError(f"zarr_format {zarr_format!r}: expected 2, 3 or None")
     place = find_place(store)
     inside = join(place.path, normalise_path(path)).strip("/")
-    loaded = find(place.store, inside, zarr_format, options.reader, options.use_consolidated)
+    loaded = find(place.store, inside, zarr_format, options.reader, options.use_consolidated, options.cache)
     return _Found(place.store, inside, loaded)

@@ -23,7 +23,7 @@ class RemoteStore(Store):
         original: what the user gave, where ``given`` was made from that.
 
     Attributes:
-        name: tells given stores of one root apart, for caches.
+        name: of its own for each given store.
         says_states: whether the bytes of objects come with the ETags of these, so that a stale one is noticed.
         source: what ``store=`` of ``ringio`` is for locations of this store; None: nothing.
     """

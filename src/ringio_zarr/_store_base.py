@@ -26,6 +26,8 @@ class Store(ABC):
 
     # Whether a document that is not wanted costs nothing to speak of when it is asked for with others that are.
     is_remote: ClassVar[bool] = False
+    # Tells stores of one root apart, for caches.
+    name: str = ""
 
     @abstractmethod
     def location(self, key: str) -> str:
