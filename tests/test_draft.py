@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ringio
-from ringio import Plan, planning
+from ringio import Plan, _draft, _kernels, planning
+from ringio._core import lib
 from ringio.codecs import chain
 
 CHUNK = (2, 3)
@@ -303,3 +310,131 @@ def test_a_draft_of_raw_chunks_may_be_finished_again(tmp_path: Path) -> None:
         out = np.zeros(4, "u1")
         ringio.Reader().execute(ringio.Plan.from_draft(draft), out)
         assert out.tolist() == [3, 4, 5, 6]
+
+
+# --------------------------------------------------------------------------------------------------------------- Ctrl-C
+
+
+class Owner:
+    """Owns memory that a kernel uses."""
+
+
+class StoppedKernels:
+    """The core, whose kernels do not begin before they are let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.results: list[object] = []
+
+    def __getattr__(self, name: str):
+        kernel = getattr(lib, name)
+
+        def run(*arguments):
+            self.begun.set()
+            assert self.go.wait(10)
+            self.results.append(kernel(*arguments))
+            return self.results[-1]
+
+        return run
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    pytest.fail("it did not come to be")
+
+
+def interrupt_soon() -> None:
+    """Ctrl-C in a tenth of a second."""
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+
+def test_ctrl_c_leaves_the_kernel_what_it_uses(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is gone, and with it whatever held the indexes, but for what was given as ``keep``."""
+    monkeypatch.setattr(_kernels, "_ITEMS_MAX", 0)
+    out = np.zeros((1, 5, 8), "<u2")
+    draft = make_draft()
+    draft.cut([[0, 0]], [[5, 8]], [[1, 1]], layout_of(out), [0], ids_per_shard=PER_FILE)
+    shards = draft.shards()
+    stopped = StoppedKernels()
+    owner = Owner()
+    held = weakref.ref(owner)
+    monkeypatch.setattr(_draft, "lib", stopped)
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt):
+        draft.find(
+            [files.paths[shard] for shard in shards],
+            [files.indexes[shard].ctypes.data for shard in shards],
+            16 * PER_FILE,
+            keep=owner,
+        )
+    del owner, draft
+    gc.collect()
+    assert stopped.begun.is_set()
+    assert held() is not None
+    stopped.go.set()
+    wait_until(lambda: held() is None)
+    assert stopped.results == [1]
+
+
+def test_storms_of_signals_while_planning(tmp_path: Path) -> None:
+    """Wherever Ctrl-C comes between the calls and in them, what a kernel uses lives until it is done."""
+    grid = planning.Grid((1,), (1,), [(1000,), (1,)], [(1000,), (1,)])
+    count = 400_000  # more than are planned by the calling thread
+    compiled = chain(["bytes"]).compile((1,), np.dtype("u1"))
+    layout = planning.layout(source_strides=(1,), target_strides=(1,), itemsize=1)
+
+    def plan() -> int:
+        draft = planning.Draft(grid, compiled)
+        starts = np.arange(count).reshape(-1, 1)
+        ones = np.ones((1, 1), np.int64)
+        draft.cut(starts, ones, ones, layout, (0, 1), ids_per_shard=1000)
+        indexes = [np.zeros(planning.INDEX_HEAD_NBYTES // 8 + 2000, np.uint64) for _ in draft.shards()]
+        for index in indexes:
+            index[2] = 1 << 40  # bytes of the file
+            index[-2000:] = (5, 1) * 1000
+        addresses = [index.ctypes.data for index in indexes]
+        assert draft.find([b"a"] * len(indexes), addresses, 16_000, keep=indexes)
+        draft.finish(0, 1 << 20)
+        return draft.task_count
+
+    class Alarm(Exception):
+        pass
+
+    def ring(number: int, frame: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    rung = 0
+    try:
+        for delay_ms in range(1, 120, 4):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay_ms / 1000)
+                plan()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Alarm:
+                rung += 1
+        assert plan() == count
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert rung
+
+
+def test_what_a_kernel_raises_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it runs beside the calling thread, or where the system gives no thread for that, too."""
+    monkeypatch.setattr(_kernels, "_ITEMS_MAX", 0)
+    draft, out = make_draft(), np.zeros((1, 2, 3), "<u2")
+    draft.cut([[0, 0]], [[1, 1]], [[1, 1]], layout_of(out), [0], ids_per_shard=PER_FILE)
+    with pytest.raises(OverflowError):
+        draft.finish(1 << 64, 1)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    draft.cut([[0, 0]], [[1, 1]], [[1, 1]], layout_of(out), [0], ids_per_shard=PER_FILE)
+    assert draft.chunk_count == 1

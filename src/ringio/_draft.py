@@ -32,7 +32,8 @@ class Draft:
 
     :meth:`cut` begins; then :meth:`find` or :meth:`name_files` says where the chunks are, :meth:`finish` completes the
     plan, and ``Plan.from_draft`` gives it to who executes it. One thread at a time may use a draft, and nobody while
-    the plan is executed, nor after an execution that has raised: reads in flight still use it.
+    the plan is executed, nor after an execution that has raised, or a call in here that Ctrl-C has ended: reads in
+    flight, or the kernel, still use it.
 
     Args:
         grid: that the boxes are cut at.
@@ -200,7 +201,13 @@ class Draft:
         )
 
     def find(
-        self, paths: Sequence[bytes], indexes: Sequence[int], index_nbytes: int, *, index_is_first: bool = False
+        self,
+        paths: Sequence[bytes],
+        indexes: Sequence[int],
+        index_nbytes: int,
+        *,
+        index_is_first: bool = False,
+        keep: object = None,
     ) -> bool:
         """Look the chunks up in the indexes of their shards, which are files.
 
@@ -214,6 +221,7 @@ class Draft:
                 there is no such file.
             index_nbytes: that an index takes in its file.
             index_is_first: it stands at the beginning of the file; else at the end.
+            keep: what owns the memory of the indexes. Ctrl-C may end this call before it is done with them.
 
         Returns:
             False: a file is another one now, or an entry cannot be right. Somebody has to look closer.
@@ -228,7 +236,7 @@ class Draft:
         known.index_nbytes, known.index_is_first = index_nbytes, index_is_first
         self._keep = names
         found = call_kernel(
-            self.struct.chunk_count, (self, names, addresses), lib.ringio_draft_find, self.struct, known
+            self.struct.chunk_count, (self, names, addresses, keep), lib.ringio_draft_find, self.struct, known
         )
         return bool(found)
 

@@ -30,6 +30,9 @@ def call_kernel(item_count: int, keep: object, kernel: Callable[..., int], *argu
         keep: what owns the memory that it uses. Interrupted, the caller is gone before the kernel is done.
         kernel: of the C core; it does not hold the GIL.
         arguments: of the kernel.
+
+    Raises:
+        MemoryError: there is not enough for the thread.
     """
     begin_ns = _spans.begin()
     try:
@@ -43,14 +46,25 @@ def _call(item_count: int, keep: object, kernel: Callable[..., int], *arguments:
     if item_count < _ITEMS_MAX:
         return kernel(*arguments)
     results: list[int] = []
+    errors: list[BaseException] = []
 
     def run(_keep: object) -> None:
-        results.append(kernel(*arguments))
+        try:
+            results.append(kernel(*arguments))
+        except BaseException as error:  # an argument that C cannot hold, say: for who waits
+            errors.append(error)
 
     thread = threading.Thread(target=run, args=(keep,), name="ringio-plan", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # the system gives no thread: better late than not at all
+        return kernel(*arguments)
     while thread.is_alive():
         thread.join(_SLICE_S)
+    if errors:
+        raise errors[0]
+    if not results:  # the thread ended before it began
+        raise MemoryError("out of memory while planning")
     return results[0]
 
 

@@ -200,7 +200,8 @@ class IndexReader:
             there = iter(addresses)
             addresses = [_NO_ADDRESS if key is None else next(there) for _, key, _, _ in shards]
         at_start = self._level.index_location == "start"
-        return draft.find([shard[0] for shard in shards], addresses, self._level.index_nbytes, index_is_first=at_start)
+        paths = [shard[0] for shard in shards]
+        return draft.find(paths, addresses, self._level.index_nbytes, index_is_first=at_start, keep=indexes)
 
     def _indexes(self, lookup: Lookup, shards: Shards) -> list[ShardIndex | None]:
         """The index of each shard; None where the shard is missing, or its index cannot be read."""
