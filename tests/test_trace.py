@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import json
 import os
+import signal
 import threading
 import time
 from collections import defaultdict
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 
 import ringio
-from ringio import _spans, codecs
+from ringio import _spans, _trace, codecs
 from ringio._core import ffi, lib
 from servers import Rule
 
@@ -207,6 +209,88 @@ def test_a_full_disk_is_an_error_at_the_end():
     assert not reached  # the first line was to be written when it was entered
     with ringio.trace("/dev/null"):
         pass
+
+
+def test_what_a_full_disk_did_not_take_is_not_in_the_next_trace(make_file, tmp_path, monkeypatch):
+    path, _ = make_file(1 << 20)
+    is_full = threading.Event()
+    write = _trace._File._write
+
+    def write_if_there_is_room(file, data):
+        if is_full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "full.json"))
+        write(file, data)
+
+    def read(trace):
+        with ringio.trace(trace):
+            reader.read_ranges([(path, i * 2000, 1000) for i in range(500)])
+            is_full.set()
+            time.sleep(0.1)
+            reader.read_ranges([(path, i * 2000, 1000) for i in range(500)])
+
+    monkeypatch.setattr(_trace._File, "_write", write_if_there_is_room)
+    with ringio.Reader("threads", workers=2) as reader:
+        with pytest.raises(OSError, match=r"No space left.*full\.json"):
+            read(tmp_path / "full.json")
+        is_full.clear()
+        begin_us = time.monotonic_ns() / 1000
+        with ringio.trace(tmp_path / "next.json"):
+            reader.read_ranges([(path, 0, 10)])
+    events = load(tmp_path / "next.json")
+    assert "batch" in {event["name"] for event in events}
+    assert all(event["ts"] >= begin_us for event in events if event["ph"] == "X")
+    assert not lib.ringio_trace_take(ffi.NULL, 0, ffi.new("struct ringio_trace_thread *"))
+
+
+def test_ctrl_c_at_the_end_leaves_a_whole_file(make_file, tmp_path, monkeypatch):
+    """The thread goes on writing; the next trace waits for it."""
+    path, _ = make_file(1 << 20)
+    finish = _trace._Writer._finish
+
+    def interrupt_and_finish(writer):
+        if writer.path.endswith("first.json"):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.3)
+        finish(writer)
+
+    monkeypatch.setattr(_trace._Writer, "_finish", interrupt_and_finish)
+    with pytest.raises(KeyboardInterrupt), ringio.trace(tmp_path / "first.json"):
+        ringio.read_ranges([(path, 0, 10)])
+    with ringio.trace(tmp_path / "second.json"):
+        ringio.read_ranges([(path, 0, 10)])
+    for name in ("first", "second"):
+        names = [event["name"] for event in load(tmp_path / f"{name}.json")]
+        assert names.count("batch") == 1
+        assert names.count("inline") == 1
+
+
+def test_ctrl_c_that_ends_the_process_leaves_a_whole_file(run_child, make_file, tmp_path):
+    path, _ = make_file(1 << 20)
+    run_child(
+        """
+        import signal, sys, time
+        import ringio
+        from ringio import _trace
+
+        finish = _trace._Writer._finish
+
+        def interrupt_and_finish(writer):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.3)
+            finish(writer)
+
+        _trace._Writer._finish = interrupt_and_finish
+        try:
+            with ringio.trace(sys.argv[2]):
+                ringio.read_ranges([(sys.argv[1], 0, 10)])
+        except KeyboardInterrupt:
+            sys.exit(0)
+        sys.exit(1)
+        """,
+        path,
+        tmp_path / "trace.json",
+    )
+    assert "batch" in {event["name"] for event in load(tmp_path / "trace.json")}
 
 
 def test_what_is_raised_inside_comes_out_and_the_file_is_whole(make_file, tmp_path):

@@ -7,6 +7,7 @@ without the GIL.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -135,7 +136,7 @@ class _Writer:
         self._named: set[int] = set()
         self._task_count = 0
         self._lost_count = 0
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._events = np.zeros(_EVENTS_MAX, _EVENT)
         self._text = ffi.new("char[]", _EVENTS_MAX * lib.RINGIO_EVENT_TEXT_NBYTES)
         self._stopping = threading.Event()
@@ -161,33 +162,40 @@ class _Writer:
         try:
             self._write_lines([self._metadata("process_name", 0, sys.argv[0].rpartition("/")[2] or "python")], b"[\n")
             self._thread.start()
+            lib.ringio_trace_start()
+            _spans.send_to(self)
         except BaseException:
-            self._file.close()
+            self._turn_off()
+            if not self._thread.is_alive():
+                self._file.close()
             raise
-        lib.ringio_trace_start()
-        _spans.send_to(self)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is noted."""
+        return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Write what is left.
+        """Have the thread write what is left, and wait for that. Where Ctrl-C ends the waiting it goes on.
 
         Raises:
             OSError: the file could not be written.
         """
+        self._turn_off()
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        if self._lost_count:
+            warnings.warn(f"{self.path}: {self._lost_count} events are missing", RuntimeWarning, stacklevel=4)
+
+    def wait(self) -> None:
+        """Wait for the thread to end."""
+        self._thread.join()
+
+    def _turn_off(self) -> None:
         _spans.send_to(None)
         lib.ringio_trace_stop()
         self._stopping.set()
-        self._thread.join()
-        try:
-            if self._error is not None:
-                raise self._error
-            while self._drain():
-                pass
-            self._write_lines([self._metadata("thread_name", *each) for each in list(self._names.items())])
-            self._file.write(f"{self._in_flight.line(self.process, time.monotonic_ns())}\n]\n".encode())
-        finally:
-            self._file.finish()
-        if self._lost_count:
-            warnings.warn(f"{self.path}: {self._lost_count} events are missing", RuntimeWarning, stacklevel=4)
 
     def disown(self) -> None:
         """In a child after fork(): the trace is the parent's."""
@@ -199,9 +207,29 @@ class _Writer:
         try:
             while not self._stopping.wait(_PERIOD_S):
                 self._drain()
-        except OSError as error:
+            self._finish()
+        except Exception as error:
             self._error = error
+            _spans.send_to(None)
             lib.ringio_trace_stop()
+            self._noted.clear()
+            self._file.close()
+            self._drop_the_rest()
+
+    def _finish(self) -> None:
+        """Write what is left."""
+        while self._drain():
+            pass
+        self._write_lines([self._metadata("thread_name", *each) for each in list(self._names.items())])
+        self._file.write(f"{self._in_flight.line(self.process, time.monotonic_ns())}\n]\n".encode())
+        self._file.finish()
+
+    def _drop_the_rest(self) -> None:
+        """The next trace must not find what could not be written."""
+        thread = ffi.new("struct ringio_trace_thread *")
+        pointer = ffi.from_buffer("struct ringio_event[]", self._events)
+        while lib.ringio_trace_take(pointer, _EVENTS_MAX, thread):
+            pass
 
     def _drain(self) -> bool:
         """Write what was noted; returns whether there was anything."""
@@ -300,8 +328,10 @@ def trace(path: str | os.PathLike[str]) -> Iterator[None]:
     ['batch', 'execute', 'inline']
     """
     with _state.lock:
-        if _state.writer is not None:
+        if _state.writer is not None and not _state.writer.is_stopping:
             raise RingioError(f"a trace is being written already, to {_state.writer.path}; one can be at a time")
+        if _state.writer is not None:  # another thread waits for it, or nobody does since Ctrl-C
+            _state.writer.wait()
         writer = _Writer(os.fspath(path))
         writer.start()
         _state.writer = writer
@@ -309,9 +339,16 @@ def trace(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         if os.getpid() == writer.process:
+            writer.stop()
             with _state.lock:
-                _state.writer = None
-                writer.stop()
+                if _state.writer is writer:
+                    _state.writer = None
+
+
+def _at_exit() -> None:
+    """Where Ctrl-C has ended the waiting for a trace, and then the process, the file gets its end all the same."""
+    if _state.writer is not None:
+        _state.writer.stop()
 
 
 def _after_fork_in_child() -> None:
@@ -322,4 +359,5 @@ def _after_fork_in_child() -> None:
         _state.writer = None
 
 
+atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork_in_child)
