@@ -270,3 +270,12 @@ def test_items_that_do_not_fit():
         codecs.chain([{"id": "delta", "dtype": "<i4"}]).compile((3,), "u1")
     with pytest.raises(DecodeError, match="at most 4"):
         codecs.chain([{"id": "delta", "dtype": "<i4"}]).decode(b"abcde", (1,), "<i4")
+
+
+@pytest.mark.parametrize("dtype", ["S0", "U0", "V0"])
+@pytest.mark.parametrize("name", ["delta", "fixedscaleoffset", "quantize", "astype", "scale_offset", "bitround"])
+def test_items_without_bytes(name, dtype):
+    """There is nothing to compute with, and no number of items that fit."""
+    configuration = {"id": name, "scale": 1, "offset": 0, "encode_dtype": "i1", "keepbits": 3, "digits": 1}
+    with pytest.raises(UnsupportedCodecError, match=f"{name}.*no bytes"):
+        codecs.chain([configuration, "bytes", "zstd"]).decode(b"", (3,), dtype)

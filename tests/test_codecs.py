@@ -407,6 +407,20 @@ def test_bombs(name):
         decode([name], bomb[: 1 << 20])
 
 
+@pytest.mark.parametrize("first", [[], [lambda data: data]], ids=["core", "python"])
+def test_chains_too_long_to_be_bounded(first):
+    """Each compressor may make chunks four times as large: of many nobody knows how much memory they would take."""
+    encoded = data = b"12345678"
+    for _ in range(25):
+        encoded = numcodecs.Zstd().encode(encoded)
+    for count in (25, 40):
+        with pytest.raises(UnsupportedCodecError, match=r"codec 'zstd'.*too many"):
+            codecs.chain(["bytes", *first, *["zstd"] * count]).decode(encoded, (2,), "<f4")
+    for _ in range(20):
+        encoded = numcodecs.Zstd().decode(encoded)
+    assert codecs.chain(["bytes", *first, *["zstd"] * 5]).decode(encoded, (2,), "<f4").tobytes() == data
+
+
 def test_zstd_dictionaries_are_refused():
     samples = [np.random.default_rng(i % 7).bytes(200) for i in range(200)]
     dictionary = zstandard.train_dictionary(4096, samples)

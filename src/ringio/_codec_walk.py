@@ -15,6 +15,7 @@ import numpy as np
 from . import _array_codecs
 from ._codec_steps import Step
 from ._core import lib
+from ._errors import UnsupportedCodecError
 from ._native_steps import CHECKSUMS, KINDS, NativeStep, Sized, type_code
 from ._python_codecs import Decode
 from ._stages import NativeStage, PythonStage, Stage
@@ -99,6 +100,8 @@ class Walk:
         decoded = self._dtype if step.decoded is None else step.decoded
         encoded = decoded if step.encoded is None else step.encoded
         nbytes = self._given.nbytes
+        if not decoded.itemsize or not encoded.itemsize:
+            raise UnsupportedCodecError(f"codec {step.name!r} for items of dtype {decoded}, which have no bytes")
         if nbytes is not None and nbytes % decoded.itemsize:
             raise ValueError(f"codec {step.name!r}: {nbytes} bytes are no multiple of an item of {decoded}")
         found = _COMPUTE[step.name](step, decoded, encoded)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ._core import lib
 from ._named import NamedTuple
+from ._errors import UnsupportedCodecError
 from ._records import CODEC
 
 KINDS: Final = {
@@ -96,7 +97,16 @@ class NativeStep(NamedTuple):
     encoded_itemsize: int = 0
 
     def record(self, given: Sized) -> tuple[int, ...]:
-        """``struct ringio_codec`` of a step that gives so many bytes."""
+        """``struct ringio_codec`` of a step that gives so many bytes.
+
+        Raises:
+            UnsupportedCodecError: so many that no buffer can hold them.
+        """
+        if given.nbytes is not None and given.nbytes > MAX_INT64:
+            raise UnsupportedCodecError(
+                f"codec {self.name!r}: what it decodes to may have 2**{given.nbytes.bit_length() - 1} bytes or more, "
+                "as each compressor before it in the chain may make chunks larger; there are too many of them"
+            )
         return (
             self.kind,
             self.itemsize,
@@ -140,6 +150,9 @@ def records_of(steps: Sequence[NativeStep], given: Sized) -> tuple[NDArray[np.vo
 
     Returns:
         CODEC[n] in decoding order, and the most encoded bytes that make sense.
+
+    Raises:
+        UnsupportedCodecError: what lies between two of them may be too large for any buffer.
     """
     records = []
     for step in steps:
