@@ -33,6 +33,17 @@ def test_the_environment_may_ask_for_it(monkeypatch, make_file):
         assert reader.statistics().opens == 0
 
 
+def test_direct_is_of_no_effect_where_the_environment_asks_and_that_is_said(monkeypatch, make_file):
+    path, data = make_file(1 << 20)
+    monkeypatch.setenv("RINGIO_BACKEND", "object_store")
+    for direct in (True, "auto"):
+        with ringio.Reader(direct=direct) as reader:
+            assert f"direct={direct!r} is of no effect" in reader.backend_reason
+            assert reader.direct is False
+            assert "direct" not in repr(reader)
+            assert bytes(reader.read_ranges([(path, 0, 1 << 20)])[0]) == data
+
+
 def test_direct_is_refused_as_nothing_is_opened_here():
     for direct in (True, "auto"):
         with pytest.raises(ValueError, match="object_store"):

@@ -133,6 +133,8 @@ class Reader(AsyncReads, StreamReads):
         self.backend = OBJECT_STORE if reads_files else backend_name(kind)
         if reads_files:
             self.backend_reason = "asked for by name: files are read through obstore's LocalStore"
+            if options.direct:  # the variable says so: with the argument it is an error
+                self.backend_reason += f", which has no direct reads: direct={options.direct!r} is of no effect"
         self.workers = int(struct.worker_count)
         self.memory_limit_bytes = int(struct.memory_limit_bytes)
         self._options = options
@@ -156,7 +158,7 @@ class Reader(AsyncReads, StreamReads):
     @property
     def direct(self) -> Direct:
         """Whether files are read past the page cache: False, True, or "auto"."""
-        return self._options.direct
+        return False if self.backend == OBJECT_STORE else self._options.direct
 
     @property
     def closed(self) -> bool:
