@@ -9,6 +9,7 @@ import bz2
 import lzma
 import pickle
 import threading
+import time
 import zlib
 
 import numcodecs
@@ -341,6 +342,152 @@ def test_threads_decode(tmp_path):
     with Reader("threads", workers=2) as reader:
         reader.execute(plan, out)
     assert out.tobytes() == b"abcd"
+
+
+class Slow:
+    """A codec that takes until it is let go, and says when it has begun and ended."""
+
+    def __init__(self):
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.decoded = threading.Semaphore(0)
+
+    def decode(self, data):
+        self.begun.set()
+        assert self.go.wait(10)
+        self.decoded.release()
+        return np.frombuffer(data, np.uint8) + 1
+
+
+def slow_plan(path, codec, count=6):
+    path.write_bytes(bytes(range(2 * count)))
+    tasks = [Task(i, (2,), (0,), (2,), (2 * i,)) for i in range(count)]
+    ranges = [(path, 2 * i, 2) for i in range(count)]
+    return ringio.Plan(ranges, tasks, codecs=codecs.chain([codec]), dtype="u1", max_request_bytes=2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("store", [False, True])
+def test_a_slow_codec_writes_nothing_once_it_was_cancelled(tmp_path, workers, store):
+    """However long it takes: whoever was told that the read is over may have given the memory to others."""
+    codec = Slow()
+    plan = slow_plan(tmp_path / "a", codec)
+    options = {}
+    if store:
+        memory = MemoryStore()
+        memory.put("a", (tmp_path / "a").read_bytes())
+        tasks = [Task(i, (2,), (0,), (2,), (2 * i,)) for i in range(6)]
+        ranges = [("a", 2 * i, 2) for i in range(6)]
+        plan = ringio.Plan(ranges, tasks, codecs=codecs.chain([codec]), dtype="u1", max_request_bytes=2)
+        options = {"store": memory}
+    out = np.zeros(12, "u1")
+
+    async def main(reader):
+        reading = asyncio.create_task(reader.execute_async(plan, out, **options))
+        while not codec.begun.is_set():
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        codec.go.set()
+        assert await asyncio.to_thread(codec.decoded.acquire, timeout=10)
+        await asyncio.sleep(0.1)
+        assert not out.any()
+
+    with Reader("threads", workers=workers, store_options={"requests_in_flight": workers}) as reader:
+        asyncio.run(main(reader))
+        codec.go.set()
+        reader.execute(plan, out, **options)
+    assert out.tolist() == list(range(1, 13))
+
+
+def test_a_slow_codec_writes_nothing_after_ctrl_c(tmp_path):
+    codec = Slow()
+    plan = slow_plan(tmp_path / "a", codec)
+    out = np.zeros(12, "u1")
+
+    def interrupt(done, total):
+        if codec.begun.wait(10):
+            raise KeyboardInterrupt
+
+    with Reader("threads", workers=2) as reader:
+        with pytest.raises(KeyboardInterrupt):
+            reader.execute(plan, out, progress=interrupt)
+        codec.go.set()
+        assert codec.decoded.acquire(timeout=10)
+        time.sleep(0.1)
+        assert not out.any()
+
+
+def test_strings_are_not_put_down_once_it_was_cancelled(tmp_path):
+    """Those that the last codec puts to their places itself, without a chunk in between."""
+    gate = Slow()
+
+    def wait_for_it(data):
+        gate.begun.set()
+        assert gate.go.wait(10)
+        gate.decoded.release()
+        return data
+
+    (tmp_path / "a").write_bytes(numcodecs.VLenUTF8().encode(STRINGS.reshape(-1)))
+    dtype = np.dtypes.StringDType()
+    plan = ringio.Plan(
+        [(tmp_path / "a", 0, None)],
+        [Task(0, (4, 6), (0, 0), (4, 6), (0, 0))],
+        codecs=codecs.chain(["vlen-utf8", wait_for_it]),
+        dtype=dtype,
+    )
+    out = np.full((4, 6), "none", dtype)
+
+    async def main(reader):
+        reading = asyncio.create_task(reader.execute_async(plan, out))
+        while not gate.begun.is_set():
+            await asyncio.sleep(0.001)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        gate.go.set()
+        assert await asyncio.to_thread(gate.decoded.acquire, timeout=10)
+        await asyncio.sleep(0.1)
+        assert (out == "none").all()
+
+    with Reader("threads", workers=2) as reader:
+        asyncio.run(main(reader))
+        reader.execute(plan, out)
+    assert (out == STRINGS).all()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("file", 7, "a file that is not there"), ("first_task", 9, "tasks"), ("task_count", 2**32 - 1, "tasks")],
+)
+def test_records_that_name_what_is_not_there(reader, tmp_path, field, value, message):
+    """As in plans of the core alone; nothing is begun."""
+    called = []
+    plan = slow_plan(tmp_path / "a", called.append)
+    plan.requests[field][3] = value
+    with pytest.raises(PlanError, match=f"a request names {message}"):
+        reader.execute(plan, np.zeros(12, "u1"))
+    with pytest.raises(PlanError, match=f"a request names {message}"):
+        reader.execute(plan, np.zeros(12, "u1"), store=MemoryStore())
+    assert not called
+
+
+@pytest.mark.parametrize("name", ["_LocalRequests", "Watcher"])
+def test_objects_are_not_begun_where_the_rest_cannot_be(reader, tmp_path, monkeypatch, name):
+    from ringio import _python_plan
+
+    def fail(*_arguments):
+        raise MemoryError("none left")
+
+    begun = []
+    monkeypatch.setattr(_python_plan, name, fail)
+    monkeypatch.setattr(_python_plan.Begun, "begin", lambda *arguments: begun.append(arguments))
+    store = MemoryStore() if name == "_LocalRequests" else None
+    plan = slow_plan(tmp_path / "a", Slow())
+    with pytest.raises(MemoryError, match="none left"):
+        reader.execute(plan, np.zeros(12, "u1"), progress=lambda done, total: None, store=store)
+    assert not begun
 
 
 def test_targets_that_do_not_fit(reader, tmp_path):

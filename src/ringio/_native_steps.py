@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import lib
-from ._named import NamedTuple
 from ._errors import UnsupportedCodecError
+from ._named import NamedTuple
 from ._records import CODEC
 
 KINDS: Final = {

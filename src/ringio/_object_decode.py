@@ -32,6 +32,10 @@ class DecodingPlacer(Placer):
                     failures.append(failure)
         return failures
 
+    def stop(self) -> None:
+        """Write nothing to the targets any more."""
+        self._decoder.stop()
+
     def fill(self, indices: Sequence[int]) -> list[TaskFailure]:
         """Write the fill value to the places of requests whose objects do not exist."""
         found = [self._decoder.fill(i, task) for i in indices for task in tasks_of(self._requests[i])]

@@ -125,6 +125,11 @@ class Fetch(Work[list[TaskFailure]]):
                 failures[failure.task] = failure
         return [failures[task] for task in sorted(failures)]
 
+    def cancel(self) -> None:
+        """As of all work; and a codec that takes its time has nothing to write to when it is done."""
+        super().cancel()
+        self._placer.stop()
+
     # --------------------------------------------------------------------------------------------- what is to be done
 
     def _indices(self, each: _Object) -> list[int]:

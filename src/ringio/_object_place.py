@@ -65,6 +65,9 @@ class Placer:
             failures.append(failure)
         return failures
 
+    def stop(self) -> None:
+        """Nobody wants the rest any more. The core's chunks take no time to speak of, so that they are let be."""
+
     def fill(self, indices: Sequence[int]) -> list[TaskFailure]:
         """Write the fill value to the places of requests whose objects do not exist."""
         requests = self._requests[indices]

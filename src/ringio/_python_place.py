@@ -6,7 +6,10 @@ offsets become indexes again: of the decoded chunk, and of the target.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -18,11 +21,12 @@ from ._failures import TaskFailure
 from ._named import NamedTuple
 from ._plan import BoundPlan
 from ._plan_records import PlanRecords
-from ._records import MAX_U64
-from ._stages import Origin, fill_strings
+from ._records import MAX_U64, NO_FILE
+from ._stages import Origin, string_filler
 from .codecs import CompiledChain
 
 _NO_STEP: Final = 0xFFFFFFFF
+_POLL_S: Final = 0.001
 _MANY: Final = 4  # single elements: then one assignment with lists of indexes is faster than so many
 
 Starts: TypeAlias = NDArray[np.int64]
@@ -122,6 +126,16 @@ def _view(
     return box
 
 
+def _check_requests(records: PlanRecords) -> None:
+    """Raise PlanError where a request names what is not there."""
+    requests, task_count = records.requests, np.uint64(len(records.tasks))
+    firsts, counts = requests["first_task"], requests["task_count"]
+    if ((firsts > task_count) | (counts > task_count - np.minimum(firsts, task_count))).any():
+        raise PlanError("a request names tasks that are not there")
+    if ((requests["file"] >= len(records.files)) & (requests["file"] != NO_FILE)).any():
+        raise PlanError("a request names a file that is not there")
+
+
 class Decoder:
     """Decodes and places the tasks of a plan that has Python codecs. Threads may share one.
 
@@ -141,6 +155,7 @@ class Decoder:
         self._records = records = bound.records
         self._arrays = bound.arrays
         layouts = records.layouts
+        _check_requests(records)
         self._targets = [Axes.of(array.shape, array.strides) for array in bound.arrays]
         if len(layouts) and int(layouts["target"].max()) >= len(bound.arrays):
             raise PlanError("a layout names a target that is not there")
@@ -148,6 +163,27 @@ class Decoder:
             raise PlanError("a projection names a layout that is not there")
         self._dim_count = records.counts.shape[1]
         self._target_starts = self._find_targets()
+        self._writers: set[int] = set()  # threads
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Write nothing to the targets any more; whoever is writing is waited for.
+
+        That takes as long as one chunk takes to be copied. Who is in the midst of a codec, which may take any time, is
+        not waited for, and finds that there is nothing left to do.
+        """
+        self._is_stopped = True
+        while self._writers - {threading.get_ident()}:  # the garbage collector may call this in the midst of writing
+            time.sleep(_POLL_S)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        thread = threading.get_ident()
+        try:
+            self._writers.add(thread)
+            if not self._is_stopped:  # looked at only now: stop() does the same the other way round
+                write()
+        finally:
+            self._writers.discard(thread)
 
     def _find_targets(self) -> list[list[int]] | list[Starts]:
         """The index in its target of the first element of each projection."""
@@ -174,6 +210,8 @@ class Decoder:
         Returns:
             What went wrong.
         """
+        if self._is_stopped:
+            return None
         record = self._records.tasks[task]
         start, nbytes = int(record["source_offset"]), int(record["source_nbytes"])
         end = len(buffer) if nbytes == MAX_U64 else start + nbytes
@@ -187,7 +225,8 @@ class Decoder:
             encoded = memoryview(buffer)[start:end]
             if chain.dtype.kind == "T" and self._fill_strings(record, chain, encoded, origin):
                 return None
-            self._place(record, chain, chain.decode(encoded, origin))
+            chunk = chain.decode(encoded, origin)
+            self._write(lambda: self._place(record, chain, chunk))
         except Exception as error:
             return TaskFailure(task, request, -1, _NO_STEP, 0, 0, "", error)
         return None
@@ -200,7 +239,8 @@ class Decoder:
                     failure = TaskFailure(task, request, -lib.RINGIO_BAD_PLAN, _NO_STEP, lib.RINGIO_PLAN_FILL, 0)
                     return failure
                 target = self._target(number, layout)
-                target[...] = self._plan.fill_item(int(layout["fill_offset"]), target.dtype)
+                item = self._plan.fill_item(int(layout["fill_offset"]), target.dtype)
+                self._write(partial(np.copyto, target, item))
         except Exception as error:
             return TaskFailure(task, request, -1, _NO_STEP, 0, 0, "", error)
         return None
@@ -231,7 +271,11 @@ class Decoder:
         if first is None or not target.flags.c_contiguous or not target.flags.aligned:
             return False
         self._check(target, chain)
-        return fill_strings(chain.stages, encoded, target, first, origin)
+        fill = string_filler(chain.stages, encoded, origin)
+        if fill is None:
+            return False
+        self._write(lambda: fill(target, first))
+        return True
 
     def _first_in_row(self, number: int, layout: Any, chain: CompiledChain) -> int | None:
         """Which item of the decoded chunk a box begins with, where one follows the other; None: they do not."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -25,12 +25,11 @@ from ._plan import Plan
 from ._progress import Progress, Watcher, check_progress
 from ._python_place import Decoder
 from ._ranges import Ranges
-from ._reading import LIGHT_TASK_COUNT, Finder, Steps, Work, check_on_error, outcome
+from ._reading import LIGHT_TASK_COUNT, Begun, Finder, Steps, Work, check_on_error, outcome
 from ._records import FILE, MAX_U64, NO_FILE
 
 _BATCH_NBYTES: Final = 32 << 20  # encoded bytes; two batches are in memory at one time
 _MEMORY_SHARE: Final = 8  # of the reader's limit, of each batch
-_GRACE_S: Final = 0.06  # for threads that are writing to the target when a plan is cancelled
 _NO_STEP: Final = 0xFFFFFFFF
 
 
@@ -63,21 +62,22 @@ def execute(
     decoder = Decoder(bound)
     found = None if objects is None else objects.in_plan(plan)
     chosen = np.arange(len(plan.requests))
-    begun = None
     if found is not None:
-        _, begun = yield Work(lambda: found.begin(bound, progress), lambda: found.is_light)
         files = plan.requests["file"]
         chosen = np.flatnonzero(~found.mask.take(files, mode="clip") | (files >= len(found.mask)))
-    watcher = Watcher(wanted, plan.request_nbytes()) if wanted is not False and begun is None else None
+    watcher = Watcher(wanted, plan.request_nbytes()) if wanted is not False and found is None else None
     local = _LocalRequests(options, plan, decoder, chosen, min(workers, len(chosen)))
+    others = Begun()
     try:
+        begun = None
+        if found is not None:
+            _, begun = yield Work(lambda: others.begin(found, bound, progress), lambda: found.is_light)
         failures = yield from local.steps(min(_BATCH_NBYTES, memory_limit_bytes // _MEMORY_SHARE), watcher)
         if begun is not None:
             failures = failures + (yield begun)
     finally:
         local.stop()
-        if begun is not None:
-            begun.cancel()
+        others.cancel()
     if watcher is not None:
         watcher.finish()
     return outcome(plan, out, sorted(failures, key=lambda failure: failure.task), on_error)
@@ -154,10 +154,11 @@ class _LocalRequests:
     def _decode(self, jobs: deque[_Job]) -> Steps[list[TaskFailure]]:
         """Begin to decode a batch, and wait for the one before it; gives what failed there."""
         decoding = _Decoding(self._decoder, self._plan, jobs)
+        self._decoding.append(decoding)  # first: stop() must know of it even where a thread cannot be started
         if self._threads is None:
             failures: list[TaskFailure] = yield Work(decoding.run_all, lambda: False)
+            self._decoding.popleft()
             return failures
-        self._decoding.append(decoding)  # first: stop() must know of it even where a thread cannot be started
         decoding.start(self._threads, self._thread_count)
         if len(self._decoding) < 2:
             return []
@@ -166,9 +167,10 @@ class _LocalRequests:
         return failures
 
     def stop(self) -> None:
-        """Decode no more; who is writing to the target is waited for, but not for long."""
+        """Decode no more, and write nothing more to the target."""
         for decoding in self._decoding:
-            decoding.stop(_GRACE_S)
+            decoding.stop()
+        self._decoder.stop()
         if self._threads is not None:
             self._threads.shutdown(wait=False)
 
@@ -239,10 +241,9 @@ class _Decoding:
         for _ in range(self._thread_count):
             threads.submit(self._run)
 
-    def stop(self, wait_s: float) -> None:
-        """Decode no more requests, and wait a moment for those that are being decoded."""
+    def stop(self) -> None:
+        """Decode no more requests than those that are being decoded."""
         self._jobs.clear()
-        wait([self.future], wait_s)
 
     def run_all(self) -> list[TaskFailure]:
         """Decode them all in this thread."""

@@ -94,6 +94,29 @@ class Finder(Protocol):
         """Which files of a plan are; None: none."""
 
 
+class Begun:
+    """Objects that are being read. Who gives them up may do so while another thread is still beginning with it."""
+
+    def __init__(self) -> None:
+        self._reading: Watched | None = None
+        self._is_cancelled = False
+
+    def begin(self, objects: Objects, bound: BoundPlan, progress: Progress) -> tuple[BoundPlan | None, Watched | None]:
+        """``objects.begin()``, once."""
+        if self._is_cancelled:
+            return None, None
+        rest, self._reading = objects.begin(bound, progress)
+        if self._is_cancelled:  # looked at once more: cancel() does the same the other way round
+            self._reading.cancel()
+        return rest, self._reading
+
+    def cancel(self) -> None:
+        """Nobody waits for them any more."""
+        self._is_cancelled = True
+        if self._reading is not None:
+            self._reading.cancel()
+
+
 # A bound plan is to be executed, and its failures sent; of the others their result is sent.
 Step: TypeAlias = Work | BoundPlan | Pending
 Steps: TypeAlias = Generator[Step, Any, T]
@@ -212,12 +235,13 @@ def _run(bound: BoundPlan, objects: Any, progress: Progress) -> Steps[list[TaskF
     if objects is None:
         failures: list[TaskFailure] = yield bound
         return failures
-    rest, begun = yield Work(lambda: objects.begin(bound, progress), lambda: objects.is_light)
+    others = Begun()
     try:
+        rest, begun = yield Work(lambda: others.begin(objects, bound, progress), lambda: objects.is_light)
         failures = (yield rest) if rest is not None else []
         of_objects = yield begun
     finally:
-        begun.cancel()
+        others.cancel()
     joined: list[TaskFailure] = objects.join(failures, of_objects)
     return joined
 

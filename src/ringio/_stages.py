@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, Final, TypeAlias
 
@@ -181,28 +181,30 @@ def run_stages(
         raise codec_error(name, error, path=path, offset=offset, length=length, chunk=chunk) from error
 
 
-def fill_strings(stages: Sequence[Stage], encoded: Data, target: NDArray[Any], first: int, origin: Origin) -> bool:
-    """Decode some strings of one chunk straight to where they belong.
+def string_filler(stages: Sequence[Stage], encoded: Data, origin: Origin) -> Callable[[NDArray[Any], int], None] | None:
+    """Decode the strings of one chunk up to the last codec, which puts them straight to where they belong.
 
     Args:
         stages: in decoding order.
         encoded: the encoded bytes.
-        target: of ``StringDType``, in C order.
-        first: which item of the decoded chunk is its first; there are enough.
         origin: where the bytes are from, for messages.
 
     Returns:
-        Whether it was done; False: nothing was, as these stages make something else.
+        What does that for some of them. It is called with a target of ``StringDType``, in C order, and with the item of
+        the decoded chunk that is its first; there must be enough. None: these stages make something else.
 
     Raises:
-        DecodeError, UnsupportedCodecError: they cannot be decoded.
+        DecodeError, UnsupportedCodecError: they cannot be decoded; also what is returned.
         MemoryError: there is not enough.
     """
     last = stages[-1] if stages else None
     if not isinstance(last, PythonStage) or (codec := last.strings) is None:
-        return False
+        return None
     data = encoded
     for stage in stages[:-1]:
         data = stage.run(data, origin)
-    PythonStage(lambda data: codec.fill(data, target, first), last.name).run(data, origin)
-    return True
+
+    def fill(target: NDArray[Any], first: int) -> None:
+        PythonStage(lambda data: codec.fill(data, target, first), last.name).run(data, origin)
+
+    return fill
