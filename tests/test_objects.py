@@ -303,6 +303,34 @@ class TestStores:
         else:
             assert "head" in str(error_of(reader, ranges[0][0], -10, None, store=store))
 
+    @pytest.mark.parametrize("change_count", [0, 1, 2])
+    def test_all_of_an_object_that_is_replaced_meanwhile(self, reader, change_count):
+        """Its bytes and its state belong together, or it is an error: also where two answers have to say them."""
+        states = [(b"old" * 10, "1"), (b"new" * 10, "2"), (b"short", "3")]
+        changes = iter(range(change_count))
+
+        class Changing:
+            def __init__(self):
+                self.data, self.e_tag = states[0]
+
+            def head(self, path):
+                tag = {"size": len(self.data), "e_tag": self.e_tag, "last_modified": None}
+                if (number := next(changes, None)) is not None:
+                    self.data, self.e_tag = states[number + 1]
+                return tag
+
+            def get_ranges(self, path, *, starts, ends):
+                return [self.data[start:end] for start, end in zip(starts, ends, strict=True)]
+
+        (found,) = reader.look_up(["a"], suffix_nbytes=None, store=Changing())
+        if change_count == 2:
+            assert isinstance(found, ringio.FileChangedError)
+            assert "changed" in str(found)
+        else:
+            data, e_tag = states[change_count]
+            assert bytes(found.data) == data
+            assert f"'{e_tag}'".encode() in found.tag
+
     @pytest.mark.parametrize("store", [7, object(), {"s3://bucket": "nothing"}])
     def test_none(self, reader, store):
         assert isinstance(error_of(reader, "s3://bucket/key", 0, 1, store=store), TypeError)

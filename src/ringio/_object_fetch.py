@@ -19,7 +19,7 @@ from ._failures import TaskFailure
 from ._object_place import Placer
 from ._object_pool import Pool, Unit
 from ._object_store import Answer, Buffer, Version
-from ._object_work import Found, Work, ask_for_head, check_nbytes
+from ._object_work import CHANGED_TEXT, Found, Work, ask_for_head, check_nbytes
 from ._progress import Watcher
 from ._records import MAX_U64
 from ._store_errors import CHANGED, PAST_THE_END, Problem
@@ -33,8 +33,6 @@ _GROUP_IN_FLIGHT: Final = 10
 # Above this what is saved for each request is no part of its cost any more.
 _SMALL_NBYTES: Final = 256 << 10
 _UNKNOWN_NBYTES: Final = 1 << 20  # of a request to the end of an object whose size is not known
-
-_CHANGED_TEXT: Final = "the object changed while it was read"
 
 
 class _Object:
@@ -231,7 +229,7 @@ class Fetch(Work[list[TaskFailure]]):
             return self._fail(each, [i], problem)
         answer = answers[0]
         if not self._is_of_same_state(each, answer.version):
-            return self._spoil(each, Problem(CHANGED, _CHANGED_TEXT), 1)
+            return self._spoil(each, Problem(CHANGED, CHANGED_TEXT), 1)
         each.is_sound = True
         return self._place(each, [i], [answer.buffer], answer.version.nbytes)
 
@@ -242,7 +240,7 @@ class Fetch(Work[list[TaskFailure]]):
         if found.version is None:
             return self._fail(each, [i], found.problem or problem)
         if found.version.nbytes > start or not self._is_of_same_state(each, found.version):
-            return self._spoil(each, Problem(CHANGED, _CHANGED_TEXT), 1)
+            return self._spoil(each, Problem(CHANGED, CHANGED_TEXT), 1)
         if end is None and start == found.version.nbytes:
             return self._place(each, [i], [b""], start)
         return self._fail(each, [i], problem, found.version.nbytes)
@@ -333,7 +331,7 @@ class Fetch(Work[list[TaskFailure]]):
             assert found.problem is not None
             self._spoil(each, found.problem, 1)
         elif not self._is_of_same_state(each, found.version):
-            self._spoil(each, Problem(CHANGED, _CHANGED_TEXT), 1)
+            self._spoil(each, Problem(CHANGED, CHANGED_TEXT), 1)
         else:
             self._finish_steps(1)
         return None

@@ -17,7 +17,7 @@ from ._errors import STORE_FAILED, RingioError
 from ._named import NamedTuple
 from ._object_pool import Pool, Unit
 from ._object_store import Answer, Store, Version
-from ._store_errors import PAST_THE_END, Problem, sort_out
+from ._store_errors import CHANGED, PAST_THE_END, Problem, sort_out
 from ._stores import Place
 
 T = TypeVar("T")
@@ -30,12 +30,18 @@ _GRACE_S: Final = 0.06
 
 _SLICE_S: Final = 0.02
 _DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole, as a guess
+_STATES_MAX: Final = 2  # of an object that is replaced while it is read: who does that all the time has no state
+CHANGED_TEXT: Final = "the object changed while it was read"
 _exiting: list[bool] = []  # has something in it when the process ends: whoever waits must give it up then
 atexit.register(_exiting.append, True)
 
 
 class CutShortError(Exception):
     """An answer that has fewer bytes than it should have."""
+
+
+class ObjectChangedError(Exception):
+    """An object that was replaced while it was read."""
 
 
 class Work(Generic[T]):
@@ -174,6 +180,8 @@ class Work(Generic[T]):
                 return None
             except CutShortError as error:
                 problem = Problem(STORE_FAILED, str(error), may_pass=True)
+            except ObjectChangedError as error:
+                return Problem(CHANGED, str(error))
             except BaseException as error:  # also the panics of obstore, which are no Exception
                 problem = sort_out(error)
             attempt += 1
@@ -256,12 +264,9 @@ class Lookup(Work[list[Found]]):
         store, key = place
 
         def ask() -> None:
-            if store.gives_all:
-                answers.append(store.get_all(key))
-            else:
-                version = store.head(key)
-                answers.append(Answer(store.get_many(key, [0], [version.nbytes])[0], 0, version))
-            check_nbytes(answers[-1].buffer, answers[-1].version.nbytes)
+            answer = store.get_all(key) if store.gives_all else _get_all_between_heads(store, key)
+            check_nbytes(answer.buffer, answer.version.nbytes)
+            answers.append(answer)
 
         problem = self._try(store, ask)
         return Found(None, problem) if problem is not None else Found(answers[-1].version, None, answers[-1])
@@ -282,6 +287,22 @@ class Lookup(Work[list[Found]]):
 
     def _ask_for_head(self, place: Place) -> Found:
         return ask_for_head(self._try, place)
+
+
+def _get_all_between_heads(store: Store, key: str) -> Answer:
+    """All of an object, of a store whose answers say nothing of its state.
+
+    Raises:
+        ObjectChangedError: it was replaced meanwhile, each time.
+    """
+    before = store.head(key)
+    for _ in range(_STATES_MAX):
+        buffer = store.get_many(key, [0], [before.nbytes])[0] if before.nbytes else b""
+        after = store.head(key)
+        if after.is_same(before):
+            return Answer(buffer, 0, before)
+        before = after
+    raise ObjectChangedError(CHANGED_TEXT)
 
 
 def ask_for_head(attempt: Callable[[Store, Callable[[], object]], Problem | None], place: Place) -> Found:
