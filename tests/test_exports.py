@@ -9,6 +9,7 @@ from importlib import metadata
 import pytest
 
 import ringio
+import ringio.command_line
 import ringio.exceptions
 import ringio.fsspec
 import ringio.testing
@@ -76,7 +77,16 @@ def test_names(module, names):
 
 
 @pytest.mark.parametrize(
-    "module", [ringio, ringio.exceptions, ringio.fsspec, ringio.planning, ringio.testing, ringio_zarr]
+    "module",
+    [
+        ringio,
+        ringio.command_line,
+        ringio.exceptions,
+        ringio.fsspec,
+        ringio.planning,
+        ringio.testing,
+        ringio_zarr,
+    ],
 )
 def test_everything_public_says_what_it_is(module):
     for name in module.__all__:

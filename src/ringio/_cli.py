@@ -1,7 +1,7 @@
 """The command ``ringio``: what it understands, and its short subcommands.
 
-Exit status: 0 all went well, 1 something could not be read or is not there, 2 the command makes no sense, 130 Ctrl-C,
-141 nobody reads the output any more. An error is one line on standard error.
+Exit status: 0 all went well, 1 something could not be read or is not there, 2 the command makes no sense; others as in
+``command_line``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from ._errors import FileChangedError, RangeError
 from ._options import BACKENDS
 from ._reader import Reader
 from ._version import __version__
+from .command_line import printable, run, write_all, write_json
 
-_FAILED: Final = 1
-_INTERRUPTED: Final = 130  # as a shell says of a process that SIGINT ended
-_BROKEN_PIPE: Final = 141  # and SIGPIPE
 # Long ranges are read and written in pieces of this size: a file need not fit into memory.
 _PIECE_NBYTES: Final = 64 << 20
 
@@ -36,21 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of this process.
     """
     options = _parser().parse_args(arguments)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a name need not be text
-    try:
+
+    def command() -> int:
         options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes standard output once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except Exception as error:
-        sys.stderr.write(f"ringio: {_one_line(error)}\n")
-        return _FAILED
-    return 0
+        return 0
+
+    return run("ringio", command)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,14 +114,20 @@ def _info(options: argparse.Namespace) -> None:
 
     with Reader(options.backend) as reader:
         facts = _cli_info.facts(reader, options.paths)
-    sys.stdout.write(_json(facts) if options.json else _cli_info.as_text(facts))
+    if options.json:
+        write_json(facts)
+    else:
+        sys.stdout.write(_cli_info.as_text(facts))
 
 
 def _bench(options: argparse.Namespace) -> None:
     from . import _cli_bench
 
     results = _cli_bench.measure(normalise(options.path), options.seconds)
-    sys.stdout.write(_json(results) if options.json else _cli_bench.as_text(results))
+    if options.json:
+        write_json(results)
+    else:
+        sys.stdout.write(_cli_bench.as_text(results))
 
 
 def _read(options: argparse.Namespace) -> None:
@@ -176,9 +171,7 @@ def _inside(entry: Entry, offset: int, length: int | None, allow_short: bool) ->
 
 def _write(target: BinaryIO, first: memoryview, rest: Iterable[memoryview]) -> None:
     for piece in chain((first,), rest):
-        left = piece
-        while left:  # without a buffer (PYTHONUNBUFFERED) a pipe takes what it has room for
-            left = left[target.write(left) :]
+        write_all(target, piece)
     target.flush()
 
 
@@ -206,11 +199,11 @@ def _ls(options: argparse.Namespace) -> None:
 def _head(options: argparse.Namespace) -> None:
     fields = _as_json(_locations.look_up(normalise(options.path)))
     if options.json:
-        sys.stdout.write(_json(fields))
+        write_json(fields)
         return
     for name, value in fields.items():
         if value is not None:
-            sys.stdout.write(f"{name:9} {_printable(str(value))}\n")
+            sys.stdout.write(f"{name:9} {printable(str(value))}\n")
 
 
 # --------------------------------------------------------------------------------------------- output
@@ -232,21 +225,4 @@ def _line(entry: Entry) -> str:
     size = str(entry.nbytes) if entry.kind == "file" else "-"
     modified = "" if entry.modified is None else f"{entry.modified:%Y-%m-%d %H:%M:%S}"
     slash = "/" if entry.kind == "directory" else ""
-    return f"{size:>14}  {modified:19}  {_printable(entry.name)}{slash}\n"
-
-
-def _printable(text: str) -> str:
-    """One line, whatever a name has in it."""
-    return "".join(char if char.isprintable() or "\udc80" <= char <= "\udcff" else repr(char)[1:-1] for char in text)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2) + "\n"
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    else:
-        text = str(error).partition("\n")[0] or type(error).__name__
-    return _printable(text)
+    return f"{size:>14}  {modified:19}  {printable(entry.name)}{slash}\n"

@@ -1,13 +1,12 @@
 """The command ``ringio-zarr``: what it understands, and what its subcommands print.
 
-Exit status: 0 all went well, 1 something is damaged, cannot be read or is not there, 2 the command makes no sense, 130
-Ctrl-C, 141 nobody reads the output any more. An error is one line on standard error.
+Exit status: 0 all went well, 1 something is damaged, cannot be read or is not there, 2 the command makes no sense;
+others as in ``ringio.command_line``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from ringio import Reader, __version__, progress_bar
+from ringio.command_line import FAILED, one_line, printable, run, write_all, write_json
 
 from . import _cli_show
 from ._array import Array
@@ -26,9 +26,6 @@ from ._open import open as open_node
 from ._selection import normalise_basic
 from ._verify import ArrayCheck, Bad, arrays_below
 
-_FAILED: Final = 1
-_INTERRUPTED: Final = 130  # as a shell says of a process that SIGINT ended
-_BROKEN_PIPE: Final = 141  # and SIGPIPE
 _PRINTED_NBYTES_MAX: Final = 16 << 20  # more is not for a terminal
 
 
@@ -39,24 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of this process.
     """
     options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a name need not be text
-    try:
+
+    def command() -> int:
         with Reader(options.backend) as reader:
             node = open_node(options.url, zarr_format=options.zarr_format, reader=reader)
             options.reader = reader
             status: int = options.run(node, options)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes standard output once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except Exception as error:
-        sys.stderr.write(f"ringio-zarr: {_one_line(error)}\n")
-        return _FAILED
-    return status
+        return status
+
+    return run("ringio-zarr", command)
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -146,7 +134,7 @@ def _parse_item(text: str) -> Any:
 
 def _info(node: Array | Group, options: argparse.Namespace) -> int:
     if options.json:
-        _print_json(_cli_show.info_json(node, complete=options.complete))
+        write_json(_cli_show.info_json(node, complete=options.complete))
     else:
         sys.stdout.write(_cli_show.info_text(node, complete=options.complete))
     return 0
@@ -154,7 +142,7 @@ def _info(node: Array | Group, options: argparse.Namespace) -> int:
 
 def _tree(node: Array | Group, options: argparse.Namespace) -> int:
     if options.json:
-        _print_json(_cli_show.tree_json(node, options.level))
+        write_json(_cli_show.tree_json(node, options.level))
     else:
         sys.stdout.write(_cli_show.tree_text(node, options.level))
     return 0
@@ -173,7 +161,7 @@ def _read(node: Array | Group, options: argparse.Namespace) -> int:
     result = np.asarray(node[options.select])
     if options.json:
         data = _cli_show.plain(result.tolist())
-        _print_json({"shape": result.shape, "dtype": str(result.dtype), "data": data})
+        write_json({"shape": result.shape, "dtype": str(result.dtype), "data": data})
     else:
         sys.stdout.write(f"{result}\n")
     return 0
@@ -206,9 +194,7 @@ class _Pipe:
     """Standard output as numpy can write to it: whose errors it would swallow if it knew that there is a file."""
 
     def write(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:  # without a buffer (PYTHONUNBUFFERED) a pipe takes what it has room for
-            left = left[sys.stdout.buffer.write(left) :]
+        write_all(sys.stdout.buffer, data)
 
 
 @contextmanager
@@ -255,7 +241,7 @@ def _verify(node: Array | Group, options: argparse.Namespace) -> int:
         bar(nbytes_total, nbytes_total)
     count = sum(check.stored.chunk_count for check in checks)
     if options.json:
-        _print_json(
+        write_json(
             {
                 "location": node.location,
                 "arrays": len(checks),
@@ -267,7 +253,7 @@ def _verify(node: Array | Group, options: argparse.Namespace) -> int:
     else:
         verdict = f"{len(bad)} bad" if bad else "all good"
         sys.stdout.write(f"arrays: {len(checks)}, chunk files: {count}, bytes: {nbytes_total}: {verdict}\n")
-    return _FAILED if bad else 0
+    return FAILED if bad else 0
 
 
 # --------------------------------------------------------------------------------------------- output
@@ -280,7 +266,7 @@ def _print_bad(bad: Sequence[Bad]) -> None:
             place += f" shard {one.shard}"
         elif one.chunk is not None:
             place += f" chunk {one.chunk}"
-        sys.stdout.write(f"{_printable(place)}: {type(one.error).__name__}: {_one_line(one.error)}\n")
+        sys.stdout.write(f"{printable(place)}: {type(one.error).__name__}: {one_line(one.error)}\n")
     sys.stdout.flush()
 
 
@@ -294,20 +280,3 @@ def _bad_json(bad: Bad) -> dict[str, Any]:
         "kind": type(bad.error).__name__,
         "error": str(bad.error),
     }
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
-
-
-def _printable(text: str) -> str:
-    """One line, whatever a name has in it."""
-    return "".join(char if char.isprintable() or "\udc80" <= char <= "\udcff" else repr(char)[1:-1] for char in text)
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    else:
-        text = str(error).partition("\n")[0] or type(error).__name__
-    return _printable(text)
