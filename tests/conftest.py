@@ -70,6 +70,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
+def pytest_collection_finish() -> None:
+    """All tests and modules stay. The garbage collector, which many tests call, need not look at them each time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module", params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend in turn: whatever uses this runs once for each."""
