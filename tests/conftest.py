@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import ringio
+from ringio import _execute
 
 pytest_plugins = ["servers.fixtures"]
 
@@ -147,6 +148,16 @@ def give_our_threads() -> Callable[[], int]:
 def give_our_files() -> Callable[[Path], list[str]]:
     """``our_files``, for tests that look in between."""
     return our_files
+
+
+@pytest.fixture
+def no_job_is_left() -> Iterator[None]:
+    """However a read or stream ended, all jobs of all readers end and are let go of."""
+    yield
+    gc.collect()
+    assert not _execute._state.running
+    assert not _execute._state.awaited
+    assert _execute.drain(None, wait_ms=5000)
 
 
 THREADS_END_S = 6  # those that read objects for a reader that was collected and not closed look up after 5

@@ -30,6 +30,8 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 NBYTES = 4 << 20
 
+pytestmark = pytest.mark.usefixtures("no_job_is_left")
+
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def loop_factory(request) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -59,16 +61,6 @@ def file(tmp_path_factory) -> tuple[str, bytes]:
     data = np.random.default_rng(0).bytes(NBYTES)
     path.write_bytes(data)
     return str(path), data
-
-
-@pytest.fixture(autouse=True)
-def no_job_is_left():
-    """Whatever happened, all jobs of all readers end and are let go of."""
-    yield
-    gc.collect()
-    assert not _execute._state.running
-    assert not _execute._state.awaited
-    assert _execute.drain(None, wait_ms=5000)
 
 
 def bells() -> int:

@@ -355,13 +355,27 @@ class Slow:
         self.begun.set()
         assert self.go.wait(10)
         self.decoded.release()
-        return np.frombuffer(data, np.uint8) + 1
+        return data
 
 
-def slow_plan(path, codec, count=6):
-    path.write_bytes(bytes(range(2 * count)))
-    tasks = [Task(i, (2,), (0,), (2,), (2 * i,)) for i in range(count)]
-    ranges = [(path, 2 * i, 2) for i in range(count)]
+async def cancel_in_the_midst(codec, coroutine):
+    """Cancel a read while its codec is at work, and let that end."""
+    reading = asyncio.create_task(coroutine)
+    while not codec.begun.is_set():
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    codec.go.set()
+    assert await asyncio.to_thread(codec.decoded.acquire, timeout=10)
+    await asyncio.sleep(0.1)
+
+
+def plan_of_six(path, codec):
+    """Six chunks of two bytes."""
+    tasks = [Task(i, (2,), (0,), (2,), (2 * i,)) for i in range(6)]
+    ranges = [(path, 2 * i, 2) for i in range(6)]
     return ringio.Plan(ranges, tasks, codecs=codecs.chain([codec]), dtype="u1", max_request_bytes=2)
 
 
@@ -369,41 +383,23 @@ def slow_plan(path, codec, count=6):
 @pytest.mark.parametrize("store", [False, True])
 def test_a_slow_codec_writes_nothing_once_it_was_cancelled(tmp_path, workers, store):
     """However long it takes: whoever was told that the read is over may have given the memory to others."""
-    codec = Slow()
-    plan = slow_plan(tmp_path / "a", codec)
-    options = {}
-    if store:
-        memory = MemoryStore()
-        memory.put("a", (tmp_path / "a").read_bytes())
-        tasks = [Task(i, (2,), (0,), (2,), (2 * i,)) for i in range(6)]
-        ranges = [("a", 2 * i, 2) for i in range(6)]
-        plan = ringio.Plan(ranges, tasks, codecs=codecs.chain([codec]), dtype="u1", max_request_bytes=2)
-        options = {"store": memory}
+    codec, memory = Slow(), MemoryStore()
+    (tmp_path / "a").write_bytes(b"abcdefghijkl")
+    memory.put("a", b"abcdefghijkl")
+    plan = plan_of_six("a" if store else tmp_path / "a", codec)
+    options = {"store": memory} if store else {}
     out = np.zeros(12, "u1")
-
-    async def main(reader):
-        reading = asyncio.create_task(reader.execute_async(plan, out, **options))
-        while not codec.begun.is_set():
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.02)
-        reading.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reading
-        codec.go.set()
-        assert await asyncio.to_thread(codec.decoded.acquire, timeout=10)
-        await asyncio.sleep(0.1)
-        assert not out.any()
-
     with Reader("threads", workers=workers, store_options={"requests_in_flight": workers}) as reader:
-        asyncio.run(main(reader))
-        codec.go.set()
+        asyncio.run(cancel_in_the_midst(codec, reader.execute_async(plan, out, **options)))
+        assert not out.any()
         reader.execute(plan, out, **options)
-    assert out.tolist() == list(range(1, 13))
+    assert out.tobytes() == b"abcdefghijkl"
 
 
 def test_a_slow_codec_writes_nothing_after_ctrl_c(tmp_path):
     codec = Slow()
-    plan = slow_plan(tmp_path / "a", codec)
+    (tmp_path / "a").write_bytes(b"abcdefghijkl")
+    plan = plan_of_six(tmp_path / "a", codec)
     out = np.zeros(12, "u1")
 
     def interrupt(done, total):
@@ -421,38 +417,20 @@ def test_a_slow_codec_writes_nothing_after_ctrl_c(tmp_path):
 
 def test_strings_are_not_put_down_once_it_was_cancelled(tmp_path):
     """Those that the last codec puts to their places itself, without a chunk in between."""
-    gate = Slow()
-
-    def wait_for_it(data):
-        gate.begun.set()
-        assert gate.go.wait(10)
-        gate.decoded.release()
-        return data
-
+    codec = Slow()
     (tmp_path / "a").write_bytes(numcodecs.VLenUTF8().encode(STRINGS.reshape(-1)))
     dtype = np.dtypes.StringDType()
     plan = ringio.Plan(
         [(tmp_path / "a", 0, None)],
         [Task(0, (4, 6), (0, 0), (4, 6), (0, 0))],
-        codecs=codecs.chain(["vlen-utf8", wait_for_it]),
+        codecs=codecs.chain(["vlen-utf8", codec]),
         dtype=dtype,
     )
     out = np.full((4, 6), "none", dtype)
 
-    async def main(reader):
-        reading = asyncio.create_task(reader.execute_async(plan, out))
-        while not gate.begun.is_set():
-            await asyncio.sleep(0.001)
-        reading.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reading
-        gate.go.set()
-        assert await asyncio.to_thread(gate.decoded.acquire, timeout=10)
-        await asyncio.sleep(0.1)
-        assert (out == "none").all()
-
     with Reader("threads", workers=2) as reader:
-        asyncio.run(main(reader))
+        asyncio.run(cancel_in_the_midst(codec, reader.execute_async(plan, out)))
+        assert (out == "none").all()
         reader.execute(plan, out)
     assert (out == STRINGS).all()
 
@@ -464,7 +442,7 @@ def test_strings_are_not_put_down_once_it_was_cancelled(tmp_path):
 def test_records_that_name_what_is_not_there(reader, tmp_path, field, value, message):
     """As in plans of the core alone; nothing is begun."""
     called = []
-    plan = slow_plan(tmp_path / "a", called.append)
+    plan = plan_of_six(tmp_path / "a", called.append)
     plan.requests[field][3] = value
     with pytest.raises(PlanError, match=f"a request names {message}"):
         reader.execute(plan, np.zeros(12, "u1"))
@@ -484,7 +462,7 @@ def test_objects_are_not_begun_where_the_rest_cannot_be(reader, tmp_path, monkey
     monkeypatch.setattr(_python_plan, name, fail)
     monkeypatch.setattr(_python_plan.Begun, "begin", lambda *arguments: begun.append(arguments))
     store = MemoryStore() if name == "_LocalRequests" else None
-    plan = slow_plan(tmp_path / "a", Slow())
+    plan = plan_of_six(tmp_path / "a", Slow())
     with pytest.raises(MemoryError, match="none left"):
         reader.execute(plan, np.zeros(12, "u1"), progress=lambda done, total: None, store=store)
     assert not begun

@@ -19,10 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ringio
-from ringio import _execute
 from ringio.testing import faulty_reader
 
 NBYTES = 8 << 20
+
+pytestmark = pytest.mark.usefixtures("no_job_is_left")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
@@ -33,16 +34,6 @@ def file(tmp_path_factory) -> tuple[str, bytes]:
     data = np.random.default_rng(0).bytes(NBYTES)
     path.write_bytes(data)
     return str(path), data
-
-
-@pytest.fixture(autouse=True)
-def no_job_is_left():
-    """However a stream ended, all its jobs end and are let go of."""
-    yield
-    gc.collect()
-    assert not _execute._state.running
-    assert not _execute._state.awaited
-    assert _execute.drain(None, wait_ms=5000)
 
 
 async def collect(stream: Any) -> list[tuple[int, Any]]:
