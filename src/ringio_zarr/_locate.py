@@ -17,7 +17,7 @@ from ringio.planning import NamedTuple
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline
-from ._sharding import U64, IndexReader, KnownShard, Lookup, Shards
+from ._sharding import U64, FlatIndexes, IndexReader, KnownShard, Lookup, Shards
 from ._store import ChunkFiles
 
 _KEPT_PATHS: Final = 4096  # per array: some 500 KiB
@@ -179,7 +179,7 @@ class ShardLocator:
         describe: names an innermost chunk by its id, for messages.
     """
 
-    __slots__ = ("_describe", "_known", "_levels", "_ids_per_shard", "_path")
+    __slots__ = ("_describe", "_flat", "_ids_per_shard", "_known", "_levels", "_outer", "_path")
 
     missing_fills: Final = False
 
@@ -195,7 +195,10 @@ class ShardLocator:
             IndexReader(level, prod(counts[depth:]), prod(counts[depth + 1 :]), cache, describe)
             for depth, level in enumerate(pipeline.levels)
         ]
-        self._ids_per_shard = self._levels[0].ids_per_shard
+        # Shards in shards are first looked for one in the other, and from then on at once.
+        self._flat = FlatIndexes(pipeline.levels[0], self._levels, cache, describe) if len(counts) > 1 else None
+        self._outer = self._flat or self._levels[0]
+        self._ids_per_shard = self._outer.ids_per_shard
 
     def locate(self, ids: U64, reader: Reader) -> Located:
         """Where the chunks with these ids lie; ids ascend. Every shard is looked at anew, every new index is read.
@@ -206,12 +209,14 @@ class ShardLocator:
         numbers, firsts = planning.segments(ids, self._ids_per_shard)
         paths = [self._path(number) for number in numbers.tolist()]
         lookup = Lookup(ids, paths, planning.stat(paths), reader)
-        self._remember(numbers.tolist(), lookup)
+        known = self._remember(numbers.tolist(), lookup)
         shards = self._outermost(lookup, firsts)
         offsets, nbytes = self._levels[0].locate(lookup, shards)
         for level in self._levels[1:]:
             shards = shards_inside(shards, offsets, nbytes, ids, level.ids_per_shard)
             offsets, nbytes = level.locate(lookup, shards)
+        if self._flat is not None and known is not None and not lookup.errors:
+            self._flat.learn(lookup, known, firsts, offsets, nbytes)
         return Located(
             paths=paths,
             files=lookup.files(),
@@ -229,7 +234,7 @@ class ShardLocator:
         del read
         number, entry = divmod(chunk_id, self._ids_per_shard)
         shard = self._known.get(number) or self._look_up(number)
-        return None if shard is None else self._levels[0].find(shard, entry)
+        return None if shard is None else self._outer.find(shard, entry)
 
     def forget(self, chunk_id: int) -> None:
         """The shard of this chunk is another one now, or may be."""
@@ -242,7 +247,7 @@ class ShardLocator:
             shards = [known[number] for number in draft.shards()]
         except KeyError:
             return False
-        return self._levels[0].find_all(draft, shards)
+        return self._outer.find_all(draft, shards)
 
     def forget_all(self, draft: planning.Draft) -> bool:
         """The shards of a draft are others now, or may be."""
@@ -252,23 +257,21 @@ class ShardLocator:
 
     def _look_up(self, number: int) -> KnownShard | None:
         """What there is to know of a shard before its index is."""
-        if len(self._levels) > 1:
-            return None
         path = self._path(number)
         identity = planning.stat([path])[0]
         if identity["status"]:
             return None  # locate() will say why, or that all its chunks are missing
-        return self._keep(number, self._levels[0].known(path, int(identity["nbytes"])))
+        return self._keep(number, self._outer.known(path, int(identity["nbytes"])))
 
-    def _remember(self, numbers: Sequence[int], lookup: Lookup) -> None:
-        if len(self._levels) > 1:
-            return
-        identities = lookup.identities
+    def _remember(self, numbers: Sequence[int], lookup: Lookup) -> list[KnownShard] | None:
+        """Note what the shards are; returns that, None where one cannot be looked at."""
+        identities, known = lookup.identities, []
         for number, path, status, nbytes in zip(
             numbers, lookup.paths, identities["status"].tolist(), identities["nbytes"].tolist(), strict=True
         ):
             if status in (0, -errno.ENOENT):
-                self._keep(number, self._levels[0].known(path, None if status else nbytes))
+                known.append(self._keep(number, self._outer.known(path, None if status else nbytes)))
+        return known if len(known) == len(numbers) else None
 
     def _keep(self, number: int, shard: KnownShard) -> KnownShard:
         if len(self._known) >= _KEPT_PATHS:

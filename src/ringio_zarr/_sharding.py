@@ -22,6 +22,8 @@ U64 = npt.NDArray[np.uint64]
 KnownShard: TypeAlias = tuple[bytes, IndexKey | None, int, int]
 
 _MISSING: Final = planning.MISSING
+_UNKNOWN: Final = planning.MISSING - 1  # no offset and no number of bytes that can be right: nobody has looked yet
+_FLAT_ENTRIES_MAX: Final = 8192  # 128 KiB
 _NO_ADDRESS: Final = 0  # of an index: the shard is missing, and all its chunks with it
 
 
@@ -104,9 +106,12 @@ class IndexReader:
         ids_per_entry: innermost chunks behind one entry of an index: 1 unless the shards hold shards.
         cache: keeps the indexes.
         describe: names an innermost chunk by its id, for messages.
+
+    Attributes:
+        layout: what ``IndexKey`` has of it.
     """
 
-    __slots__ = ("_cache", "_describe", "_ids_per_entry", "_layout", "_level", "ids_per_shard")
+    __slots__ = ("_cache", "_describe", "_ids_per_entry", "_level", "ids_per_shard", "layout")
 
     def __init__(
         self,
@@ -122,7 +127,7 @@ class IndexReader:
         self._cache = cache
         self._describe = describe
         codecs = level.index_compiled.records.tobytes().hex()
-        self._layout = f"{level.entry_count} {level.index_location} {level.index_nbytes} {codecs}"
+        self.layout = f"{level.entry_count} {level.index_location} {level.index_nbytes} {codecs}"
 
     def locate(self, lookup: Lookup, shards: Shards) -> tuple[U64, U64]:
         """The entry that each chunk belongs to: offset in the file, MISSING if there is none, and nbytes.
@@ -163,7 +168,7 @@ class IndexReader:
             return os.fsencode(path), None, 0, 0
         index_nbytes = self._level.index_nbytes
         first, end = (0, nbytes - index_nbytes) if self._level.index_location == "end" else (index_nbytes, nbytes)
-        return os.fsencode(path), IndexKey(path, 0, nbytes, self._layout), first, end
+        return os.fsencode(path), IndexKey(path, 0, nbytes, self.layout), first, end
 
     def find(self, shard: KnownShard, entry: int) -> tuple[bytes, bytes, int, int] | None:
         """Where an entry of a shard lies: path, identity, offset (may be MISSING), nbytes.
@@ -208,7 +213,7 @@ class IndexReader:
         identities, key_paths = lookup.identity_bytes(), lookup.key_paths
         places = zip(shards.files.tolist(), shards.bases.tolist(), shards.sizes.tolist(), strict=True)
         present = [
-            (shard, IndexKey(key_paths[file], base, size, self._layout), identities[file])
+            (shard, IndexKey(key_paths[file], base, size, self.layout), identities[file])
             for shard, (file, base, size) in enumerate(places)
             if base != planning.MISSING
         ]
@@ -316,3 +321,53 @@ class IndexReader:
             offset=base + offset,
             length=nbytes,
         )
+
+
+class FlatIndexes(IndexReader):
+    """The innermost chunks of shards that hold shards, as if each of the outermost had one index of them all.
+
+    That index is filled with what was found: who looks for the same chunks again need not go down from shard to shard.
+
+    Args:
+        level: the outermost one.
+        levels: all that there are.
+        cache: keeps the indexes.
+        describe: names an innermost chunk by its id, for messages.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, level: Level, levels: Sequence[IndexReader], cache: ShardIndexCache, describe: Callable[[int], str]
+    ) -> None:
+        super().__init__(level, levels[0].ids_per_shard, 1, cache, describe)
+        self.layout = "flat " + " ".join(each.layout for each in levels)
+
+    def learn(self, lookup: Lookup, shards: Sequence[KnownShard], firsts: U64, offsets: U64, nbytes: U64) -> None:
+        """Keep where chunks are.
+
+        Args:
+            lookup: that found all that it looked for.
+            shards: its files.
+            firsts: the first of each file's chunks among the ids, u64; one more at the end.
+            offsets: where each chunk begins in the file; MISSING: there is none.
+            nbytes: that it has.
+        """
+        if self.ids_per_shard > _FLAT_ENTRIES_MAX:
+            return  # where little of each shard is read, that would drive out what is read
+        places = np.stack([offsets, np.where(offsets == _MISSING, np.uint64(_MISSING), nbytes)], axis=1)
+        entries = (lookup.ids % np.uint64(self.ids_per_shard)).astype(np.intp)
+        bounds = firsts.tolist()
+        fresh = []
+        for (_, key, _, _), identity, first, end in zip(
+            shards, lookup.identity_bytes(), bounds[:-1], bounds[1:], strict=True
+        ):
+            if key is None:
+                continue
+            (index,) = self._cache.get_many([(key, identity)])
+            if index is None:
+                index = ShardIndex.of(identity, np.full((self.ids_per_shard, 2), _UNKNOWN, np.uint64))
+                fresh.append((key, index))
+            # Others may be looking at it: each number changes once, and of a pair no mixture of old and new is a place.
+            index.entries[entries[first:end]] = places[first:end]
+        self._cache.put_many(fresh)
