@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore
 
 import ringio_zarr
 
@@ -95,9 +97,16 @@ def _alike(ours: Exception, theirs: Exception) -> bool:
     return any(isinstance(ours, kind) and isinstance(theirs, kind) for kind in kinds)
 
 
+def in_memory(path: Path) -> MemoryStore:
+    """What is below a folder, where zarr-python reads it in half the time."""
+    make = default_buffer_prototype().buffer.from_bytes
+    files = (file for file in path.rglob("*") if file.is_file())
+    return MemoryStore({file.relative_to(path).as_posix(): make(file.read_bytes()) for file in files})
+
+
 def open_both(path: Path) -> tuple[Any, Any, Result | None]:
     """The array as ringio_zarr has it, as zarr-python has it, and a result if one of them does not have it."""
-    theirs, their_error = attempt(lambda: zarr.open_array(path, mode="r"))
+    theirs, their_error = attempt(lambda: zarr.open_array(in_memory(path), mode="r"))
     ours, our_error = attempt(lambda: ringio_zarr.open_array(path))
     if their_error is not None:
         return ours, theirs, Result(Outcome.UNREADABLE, f"{type(their_error).__name__}: {their_error!s:.200}")
