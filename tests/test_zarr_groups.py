@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import zarr
 
 import ringio
 import ringio_zarr
+from ringio_zarr._cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
 
@@ -256,3 +258,40 @@ def test_groups_are_no_arrays(tmp_path: Path) -> None:
         group[0:4]
     with pytest.raises(TypeError, match="is a group"):
         np.asarray(group)
+
+
+@pytest.mark.parametrize("consolidated", [False, True])
+def test_groups_nested_deeper_than_python_calls_may_be(consolidated: bool) -> None:
+    depth = sys.getrecursionlimit() + 50
+    paths = ["/".join("a" * k) for k in range(1, depth + 1)]
+    group: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+    root = dict(group)
+    if consolidated:
+        documents = dict.fromkeys(paths, group)
+        root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": documents}
+    store = {"zarr.json": json.dumps(root).encode()}
+    if not consolidated:
+        store |= {f"{path}/zarr.json": json.dumps(group).encode() for path in paths}
+    top = ringio_zarr.open_group(store)
+    assert [path for path, _ in top.members(max_depth=None)] == paths
+    assert [path for path, _ in top.members(max_depth=2)] == paths[:3]
+    assert top.nmembers(max_depth=2) == 3
+    if consolidated:
+        assert top.nmembers(max_depth=None) == depth
+    assert len(str(top.tree()).splitlines()) == depth + 1
+    assert str(top.tree(level=2)).splitlines() == ["/", "└── a", "    └── a"]
+    assert isinstance(top[paths[-1]], ringio_zarr.Group)
+
+
+def test_deep_groups_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are verified; nobody could read the JSON of them."""
+    folder = tmp_path / "g.zarr"
+    folder.mkdir()
+    for path in [folder, *(folder.joinpath(*["a"] * k) for k in range(1, 400))]:
+        path.mkdir(exist_ok=True)
+        (path / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    assert main(["verify", str(folder)]) == 0
+    assert main(["tree", "--json", "--level", "3", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["tree", "--json", str(folder)]) != 0
+    assert "groups are nested deeper than 200; --level" in capsys.readouterr().err

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ._array import Array
 from ._errors import UnsupportedError
 from ._group import Group
+
+_MAX_DEPTH: Final = 200  # Python's own limit for objects in objects, when they are written as JSON, is 1,000 or so
 
 
 def info_text(node: Array | Group, *, complete: bool) -> str:
@@ -44,7 +46,12 @@ def tree_json(node: Array | Group, level: int | None, above: frozenset[str] = fr
         node: at the top.
         level: how deep; None for all.
         above: locations that were passed on the way, to which links may lead back.
+
+    Raises:
+        ValueError: groups nested so deep that nobody could read the JSON.
     """
+    if len(above) > _MAX_DEPTH:
+        raise ValueError(f"{node.name}: groups are nested deeper than {_MAX_DEPTH}; --level says how deep to look")
     if isinstance(node, Array):
         return {
             "type": "array",

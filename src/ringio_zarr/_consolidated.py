@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from ._document import copied, parse_object, require
 from ._errors import Place, excerpt
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
-
-_MAX_DEPTH: Final = 256  # of groups in groups, which are gone through one in the other
 
 
 class Consolidated:
@@ -49,13 +47,12 @@ class Consolidated:
 
     def count(self, max_depth: int | None) -> int:
         """How many nodes there are, down to a depth."""
-        return sum(1 for _ in self._count(self._top, max_depth))
-
-    def _count(self, path: str, max_depth: int | None) -> Iterator[None]:
-        for name in self._children.get(path, ()):
-            yield
-            if max_depth != 0:
-                yield from self._count(_join(path, name), None if max_depth is None else max_depth - 1)
+        count, paths = 0, [self._top]
+        while paths and (max_depth is None or max_depth >= 0):
+            paths = [_join(path, name) for path in paths for name in self._children.get(path, ())]
+            count += len(paths)
+            max_depth = None if max_depth is None else max_depth - 1
+        return count
 
     def has(self, path: str) -> bool:
         """Whether there is a node at a path below the group."""
@@ -147,12 +144,9 @@ def _children(documents: Mapping[str, Any], zarr_format: int, place: Place) -> d
 
 
 def _checked(key: str, place: Place) -> str:
-    """A key whose parts are names, and not too many."""
-    parts = key.split("/")
-    if not {"", ".", ".."}.isdisjoint(parts):
+    """A key whose parts are names."""
+    if not {"", ".", ".."}.isdisjoint(key.split("/")):
         raise place.error(f"{excerpt(key)} is no path: it has an empty part, '.' or '..'")
-    if len(parts) > _MAX_DEPTH:
-        raise place.unsupported(f"{excerpt(key)} is deeper than {_MAX_DEPTH} groups")
     return key
 
 

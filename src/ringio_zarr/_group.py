@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._array import Array
 from ._errors import MetadataError, UnsupportedError
@@ -121,7 +121,7 @@ class Group(Node):
                 to is not counted again.
         """
         _check_depth(max_depth)
-        return tuple(_walk(self, "", max_depth))
+        return tuple(_walk(self, max_depth))
 
     def nmembers(self, max_depth: int | None = 0) -> int:
         """How many members there are, counted as in ``members``."""
@@ -132,13 +132,13 @@ class Group(Node):
 
     def arrays(self) -> Iterator[tuple[str, Array]]:
         """Names and arrays, of the members that are arrays."""
-        for name, member in _walk(self, "", 0):
+        for name, member in _walk(self, 0):
             if isinstance(member, Array):
                 yield name, member
 
     def groups(self) -> Iterator[tuple[str, Group]]:
         """Names and groups, of the members that are groups."""
-        for name, member in _walk(self, "", 0):
+        for name, member in _walk(self, 0):
             if isinstance(member, Group):
                 yield name, member
 
@@ -164,7 +164,7 @@ class Group(Node):
         Args:
             level: how deep; None for all.
         """
-        return Tree("\n".join([self.name, *_tree_lines(self, level, "")]))
+        return Tree("\n".join([self.name, *_tree_lines(self, level)]))
 
     @property
     def info(self) -> GroupInfo:
@@ -243,37 +243,55 @@ class Group(Node):
         return make, arguments if self._consolidated is None else (*arguments, self._root)
 
 
-def _walk(
-    group: Group, prefix: str, max_depth: int | None, above: tuple[str, ...] = ()
-) -> Iterator[tuple[str, Array | Group]]:
-    way = (*above, group.store.real_path(group.path))
-    for name, member in group._open_all():
-        if isinstance(member, MetadataError):
-            warnings.warn(f"left out: {member}", stacklevel=4)
+def _walk(group: Group, max_depth: int | None) -> Iterator[tuple[str, Array | Group]]:
+    # No recursion: groups may be nested deeper than Python calls may be.
+    above = [group.store.real_path(group.path)]
+    levels = [("", group._open_all())]
+    while levels:
+        prefix, members = levels[-1]
+        for name, member in members:
+            if isinstance(member, MetadataError):
+                warnings.warn(f"left out: {member}", stacklevel=4)
+                continue
+            path = join(prefix, name)
+            yield path, member
+            if (max_depth is None or len(levels) <= max_depth) and isinstance(member, Group):
+                place = member.store.real_path(member.path)
+                if place not in above:
+                    above.append(place)
+                    levels.append((path, member._open_all()))
+                    break
+        else:
+            levels.pop()
+            above.pop()
+
+
+def _tree_lines(group: Group, max_depth: int | None) -> Iterator[str]:
+    above = [group.store.real_path(group.path)]
+    levels = [("", _reversed_members(group) if max_depth != 0 else [])]
+    while levels:
+        indent, members = levels[-1]
+        if not members:
+            levels.pop()
+            above.pop()
             continue
-        yield join(prefix, name), member
-        if max_depth != 0 and _goes_on(member, way):
-            yield from _walk(member, join(prefix, name), None if max_depth is None else max_depth - 1, way)
-
-
-def _tree_lines(group: Group, level: int | None, indent: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    way = (*above, group.store.real_path(group.path))
-    members = list(group._open_all()) if level != 0 else []
-    for name, member in members:
-        branch, below = ("└── ", "    ") if name == members[-1][0] else ("├── ", "│   ")
+        name, member = members.pop()
+        branch, below = ("├── ", "│   ") if members else ("└── ", "    ")
         if isinstance(member, MetadataError):
             why = str(member).rpartition(": ")[2] if isinstance(member, UnsupportedError) else "cannot be read"
             yield f"{indent}{branch}{name} ({why})"
             continue
         text = f" {member.shape} {member.dtype}" if isinstance(member, Array) else ""
         yield f"{indent}{branch}{name}{text}"
-        if _goes_on(member, way):
-            yield from _tree_lines(member, None if level is None else level - 1, indent + below, way)
+        if (max_depth is None or len(levels) < max_depth) and isinstance(member, Group):
+            place = member.store.real_path(member.path)
+            if place not in above:
+                above.append(place)
+                levels.append((indent + below, _reversed_members(member)))
 
 
-def _goes_on(member: Array | Group, way: tuple[str, ...]) -> TypeGuard[Group]:
-    """Whether there is more below: not in a link that leads back to where we come from, and from there round again."""
-    return isinstance(member, Group) and member.store.real_path(member.path) not in way
+def _reversed_members(group: Group) -> list[tuple[str, Array | Group | MetadataError]]:
+    return [*group._open_all()][::-1]
 
 
 class Tree:

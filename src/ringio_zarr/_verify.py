@@ -211,34 +211,43 @@ class ArrayCheck:
         return tuple(part.start // length for part, length in zip(piece.box, self._inner_shape, strict=True))
 
 
-def arrays_below(
-    node: Array | Group, reader: Reader, name: str = "", above: tuple[object, ...] = ()
-) -> Iterator[ArrayCheck | Bad]:
+def arrays_below(node: Array | Group, reader: Reader) -> Iterator[ArrayCheck | Bad]:
     """The arrays of a hierarchy, and the nodes that cannot be opened.
 
     Args:
         node: where to begin.
         reader: lists what is stored.
-        name: its path.
-        above: places that were passed on the way, to which links may lead back.
     """
     if isinstance(node, Array):
-        try:
-            yield ArrayCheck(node, name, reader)
-        except OSError as error:
-            yield Bad(name, None, None, error)
+        yield from _check_of(node, "", reader)
         return
-    place = node.store.real_path(node.path)
-    if place in above:
-        return
-    for key in node.keys():  # noqa: SIM118  # __iter__ of a group is the same
-        below = join(name, key)
-        try:
-            member = node[key]
-        except (MetadataError, RingioError, OSError, ValueError, NotImplementedError) as error:
-            yield Bad(below, None, None, error)
-            continue
-        yield from arrays_below(member, reader, below, (*above, place))
+    above = [node.store.real_path(node.path)]  # to which links may lead back
+    levels = [("", node, node.keys())]
+    while levels:
+        name, group, keys = levels[-1]
+        for key in keys:
+            below = join(name, key)
+            try:
+                member = group[key]
+            except (MetadataError, RingioError, OSError, ValueError, NotImplementedError) as error:
+                yield Bad(below, None, None, error)
+                continue
+            if isinstance(member, Array):
+                yield from _check_of(member, below, reader)
+            elif (place := member.store.real_path(member.path)) not in above:
+                above.append(place)
+                levels.append((below, member, member.keys()))
+                break
+        else:
+            levels.pop()
+            above.pop()
+
+
+def _check_of(array: Array, name: str, reader: Reader) -> Iterator[ArrayCheck | Bad]:
+    try:
+        yield ArrayCheck(array, name, reader)
+    except OSError as error:
+        yield Bad(name, None, None, error)
 
 
 def _count(box: Selection) -> int:
