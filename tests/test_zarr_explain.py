@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +248,43 @@ def test_large_lists_and_masks(tmp_path, monkeypatch, layout, kind):
     inner = explanation.chunks if explanation.inner_chunks is None else explanation.inner_chunks
     assert inner == len(set(zip(rows // array.chunks[0], columns // array.chunks[1], strict=True)))
     assert explanation.bytes_decoded == inner * array.chunks[0] * array.chunks[1] * 4
+
+
+RECTILINEAR = {
+    "files": {"chunks": [[7, 13, 13, 27, 60, 80, 400], [50, 25, 25, 300, 100]]},
+    "shards": {"chunks": [5, 10], "shards": [[10, 40, 50, 100, 400], [50, 50, 100, 300]]},
+}
+
+
+@pytest.mark.parametrize("layout", RECTILINEAR)
+@pytest.mark.parametrize("kind", ["lists", "mask"])
+@pytest.mark.zarr_3_4
+def test_large_lists_and_masks_of_rectilinear_grids(tmp_path, monkeypatch, layout, kind):
+    """What is said without a box for each element is what is said with one."""
+    with zarr.config.set({"array.rectilinear_chunks": True}):
+        zarr.create_array(tmp_path / "a", shape=(600, 500), dtype="<i4", **RECTILINEAR[layout])[:] = 1
+    array = ringio_zarr.open(tmp_path / "a")
+    rng = np.random.default_rng(2)
+    mask = rng.random((600, 500)) < 0.5
+    mask[:100, 100:] = mask[100:, 110:130] = False
+    wanted = mask if kind == "mask" else (rng.permutation(290)[:70].tolist(), slice(7, 230, 9))
+    array[wanted]  # the indexes of shards are known now
+    each = array.explain(wanted)
+    monkeypatch.setattr("ringio_zarr._placed.FEW_BOXES", 5)
+    assert array.explain(wanted)._replace(plans=()) == each._replace(plans=())
+
+
+@pytest.mark.zarr_3_4
+def test_a_large_product_of_a_rectilinear_grid_takes_no_memory_for_each_element(tmp_path):
+    with zarr.config.set({"array.rectilinear_chunks": True}):
+        chunks = [[1000, 3000] * 25, [20000, 80000]]
+        zarr.create_array(tmp_path / "a", shape=(100_000, 100_000), dtype="<i4", chunks=chunks)
+    array = ringio_zarr.open(tmp_path / "a")
+    rows = np.arange(0, 100_000, 3)
+    tracemalloc.start()
+    try:
+        explained = array.explain((rows, slice(None, None, 2)))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    assert (explained.chunks, explained.missing, explained.shape) == (100, 100, (len(rows), 50_000))

@@ -195,7 +195,7 @@ class Array(Awaiting, Described, Node):
             ...
         """
         wanted = self._parse(selection).wanted
-        if is_large(wanted) and not isinstance(wanted, Box | Points) and self._metadata.axes is None:
+        if is_large(wanted) and not isinstance(wanted, Box | Points):
             from ._outline import outline
 
             chunks, count = outline(wanted, self.dtype, self._planner)

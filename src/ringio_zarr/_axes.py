@@ -72,6 +72,12 @@ class Axis(NamedTuple):
         run = int(np.searchsorted(self.first_chunks, number, side="right")) - 1
         return int(self.starts[run]) + (number - int(self.first_chunks[run])) * int(self.lengths[run])
 
+    def chunk_starts(self, indices: I64) -> I64:
+        """The first element of the chunk that each of some elements is in."""
+        runs = np.searchsorted(self.starts, indices, side="right") - 1
+        starts, lengths = self.starts[runs], self.lengths[runs]
+        return starts + (indices - starts) // lengths * lengths
+
     def length_of(self, number: int) -> int:
         """The length of a chunk."""
         return int(self.lengths[int(np.searchsorted(self.first_chunks, number, side="right")) - 1])

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ._fancy import Mask, Product, Runs
-from ._masked import touched_chunks
 from ._placed import box_count, place_product
 from ._planner import Boxes, Planner
 from ._staged import indices_of
@@ -19,7 +18,7 @@ def outline(wanted: Product | Mask, dtype: np.dtype[Any], planner: Planner) -> t
     Args:
         wanted: not empty.
         dtype: of the array.
-        planner: of the array, whose chunks all have one shape.
+        planner: of the array.
 
     Returns:
         The boxes, and of how many the selection itself is.
@@ -34,8 +33,7 @@ def _outline_product(product: Product, dtype: np.dtype[Any], planner: Planner) -
     runs = []
     for run in product.runs:
         indices = np.unique(indices_of(run))
-        chunks = indices // planner.chunk_shape[run.dimension]
-        firsts = np.flatnonzero(np.diff(chunks, prepend=-1))
+        firsts = np.flatnonzero(np.diff(planner.piece_starts(run.dimension, indices), prepend=-1))
         starts = indices[firsts]
         counts = indices[np.append(firsts[1:], len(indices)) - 1] - starts + 1
         runs.append(Runs(run.dimension, starts, counts, np.cumsum(counts) - counts))
@@ -46,9 +44,17 @@ def _outline_product(product: Product, dtype: np.dtype[Any], planner: Planner) -
 
 
 def _outline_mask(mask: Mask, planner: Planner) -> Boxes:
-    chunk_shape = np.array(planner.chunk_shape)
-    starts = np.argwhere(touched_chunks(mask.values, planner.chunk_shape)) * chunk_shape
-    counts = np.minimum(chunk_shape, np.array(mask.values.shape) - starts)
-    ones = (1,) * mask.values.ndim
-    layouts = planner.layout_of((0,) * mask.values.ndim, ones)
-    return Boxes(starts, counts, np.array([ones], np.int64), layouts, np.zeros(len(starts), np.int64))
+    shape = mask.values.shape
+    touched = mask.values
+    edges = []  # of the chunks that the array has, along each dimension
+    for dimension, length in enumerate(shape):
+        starts = np.unique(planner.piece_starts(dimension, np.arange(length)))
+        edges.append(np.append(starts, length))
+        touched = np.logical_or.reduceat(touched, starts, dimension)
+    chunks = np.argwhere(touched)
+    firsts, ends = (
+        np.stack([edge[column + more] for edge, column in zip(edges, chunks.T, strict=True)], axis=1) for more in (0, 1)
+    )
+    ones = (1,) * len(shape)
+    layouts = planner.layout_of((0,) * len(shape), ones)
+    return Boxes(firsts, ends - firsts, np.array([ones], np.int64), layouts, np.zeros(len(chunks), np.int64))

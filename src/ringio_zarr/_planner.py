@@ -180,6 +180,10 @@ class Planner:
         """Elements of an innermost chunk along each dimension."""
         return self._numbers.grid.chunk_shape
 
+    def piece_starts(self, dimension: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The first element of the innermost chunk that each of some elements is in."""
+        return indices - indices % self.chunk_shape[dimension]
+
     def crops(self, starts: npt.NDArray[np.int64], crop_shape: Sequence[int], target: npt.NDArray[Any]) -> Boxes:
         """Boxes of one shape that follow each other along the first dimension of a target."""
         ones = (1,) * len(crop_shape)

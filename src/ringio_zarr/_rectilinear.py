@@ -43,6 +43,13 @@ class RectilinearPlanner(Planner):
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout = None
 
+    def piece_starts(self, dimension: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The first element of the innermost chunk that each of some elements is in."""
+        starts = self._axes[dimension].chunk_starts(indices)
+        if self._metadata.sharding is not None:  # the chunks inside of shards all have one length
+            starts = indices - (indices - starts) % self.chunk_shape[dimension]
+        return starts
+
     def read_box(self, box: Box, target: npt.NDArray[Any], reader: Reader, *, is_new: bool = False) -> None:
         """Read one box that is not empty."""
         del is_new
