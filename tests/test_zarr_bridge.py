@@ -10,8 +10,10 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
+from zarr.core.buffer import cpu
 from zarr.core.sync import sync
 from zarr.storage import LoggingStore, MemoryStore, WrapperStore
+from zarr.testing.store import LatencyStore
 
 import ringio
 import ringio_zarr
@@ -167,3 +169,54 @@ def test_in_the_event_loop_that_answers() -> None:
         return array[...]
 
     np.testing.assert_array_equal(asyncio.run(elsewhere()), np.arange(6))
+
+
+class Recording(MemoryStore):
+    """Notes which objects are read to their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: list[str] = []
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        if byte_range is None:
+            self.whole.append(key)
+        return await super().get(key, prototype, byte_range)
+
+    async def getsize(self, key: str) -> int:
+        return len(self._store_dict[key])
+
+
+def test_no_shard_is_read_for_its_size() -> None:
+    """The getsize that wrappers inherit does that; what they are wrapped around is asked."""
+
+    class Named(WrapperStore[Any]):
+        """A wrapper of somebody's, which leaves the bytes alone."""
+
+    for wrap in (WrapperStore, LatencyStore, LoggingStore, Named, lambda store: LatencyStore(Named(store))):
+        behind = Recording()
+        values, _, _ = two_states(behind)
+        array = ringio_zarr.open_array(wrap(behind))
+        for _ in range(2):
+            behind.whole.clear()
+            np.testing.assert_array_equal(array[...], values)
+            assert behind.whole == []
+
+
+def test_a_wrapper_that_changes_bytes_says_how_many_there_are() -> None:
+    class Longer(WrapperStore[Any]):
+        """Leaves out the first four bytes of what is stored."""
+
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            assert byte_range is None or key.startswith("c/")
+            found = await super().get(key, prototype)
+            if found is None or key.endswith(".json"):
+                return found
+            data = found.to_bytes()[4:]
+            first, end = (byte_range.start, byte_range.end) if byte_range else (0, None)
+            return prototype.buffer.from_bytes(data[first:end])
+
+    behind = MemoryStore()
+    values, _, _ = two_states(behind)
+    behind._store_dict["c/0"] = cpu.Buffer.from_bytes(b"1234" + behind._store_dict["c/0"].to_bytes())
+    np.testing.assert_array_equal(ringio_zarr.open_array(Longer(behind))[...], values)

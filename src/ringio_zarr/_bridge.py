@@ -34,7 +34,7 @@ class ZarrStoreBridge:
         store: the store.
     """
 
-    __slots__ = ("_has_sync", "_prototype", "_store")
+    __slots__ = ("_has_sync", "_prototype", "_sizes", "_store")
 
     def __init__(self, store: Any) -> None:
         from zarr.core.buffer import default_buffer_prototype
@@ -42,6 +42,7 @@ class ZarrStoreBridge:
         self._store = store
         self._prototype = default_buffer_prototype()
         self._has_sync = _has_sync(store)
+        self._sizes = _knows_sizes(store)
 
     def check_caller(self) -> None:
         """Whether the calling thread may wait for answers.
@@ -80,7 +81,7 @@ class ZarrStoreBridge:
 
     def head(self, path: str) -> dict[str, Any]:
         """The size of an object, which is all that is known."""
-        return {"size": _sync(self._store.getsize(path)), "e_tag": None, "last_modified": None, "version": None}
+        return {"size": _sync(self._sizes.getsize(path)), "e_tag": None, "last_modified": None, "version": None}
 
     def list_with_delimiter(self, prefix: str | None = None) -> dict[str, Any]:
         """What is directly below a prefix. Files are listed with folders: the store does not tell them apart."""
@@ -94,7 +95,7 @@ class ZarrStoreBridge:
             raise NotImplementedError(f"{type(self._store).__name__} does not list what it has")
         top = f"{prefix}/" if prefix else ""
         for name in _sync(_collected(self._store.list_prefix(top))):
-            yield [{"path": name, "size": _sync(self._store.getsize(name))}]
+            yield [{"path": name, "size": _sync(self._sizes.getsize(name))}]
 
 
 class FsspecBridge:
@@ -175,6 +176,24 @@ def _has_sync(store: Any) -> bool:
     names = {"get", "get_sync"}
     found = next((names & vars(each).keys() for each in type(store).__mro__ if names & vars(each).keys()), set())
     return found == names and (not isinstance(store, WrapperStore) or _has_sync(store._store))
+
+
+def _knows_sizes(store: Any) -> Any:
+    """The store that is asked for sizes: where a wrapper does not change the bytes, what it is wrapped around.
+
+    A wrapper inherits a ``getsize`` that reads all of an object to see how long it is.
+    """
+    from zarr.abc.store import Store
+    from zarr.storage import WrapperStore
+
+    while isinstance(store, WrapperStore) and type(store).getsize is Store.getsize and not _changes_bytes(type(store)):
+        store = store._store
+    return store
+
+
+def _changes_bytes(kind: type) -> bool:
+    """Whether there may be other bytes in a wrapper than in the store inside it: nobody knows what a ``get`` does."""
+    return any("get" in vars(each) and not each.__module__.startswith("zarr.") for each in kind.__mro__)
 
 
 def _refuse(loop: Any, whose: str) -> None:
