@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import pickle
 import struct
+import tracemalloc
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -238,3 +242,89 @@ def test_gaps_in_a_shard_that_is_inflated(path: Path) -> None:
     index = data["c/0"][-68:]
     data["c/0"] = data["c/0"][:-68] + bytes(1 << 20) + index
     np.testing.assert_array_equal(ringio_zarr.open_array(write(path, data, zipfile.ZIP_DEFLATED))[...], np.arange(64))
+
+
+METHODS = {"deflate": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ways_to_compress(path: Path, method: str) -> None:
+    group = ringio_zarr.open_group(write(path, members(), METHODS[method]))
+    np.testing.assert_array_equal(group["plain"][:30], VALUES[:30])
+    np.testing.assert_array_equal(group["sharded"][...], VALUES)
+
+
+def change_directory(path: Path, key: str, field: int, value: int) -> None:
+    """Write a u32 into the entry of the directory for one member."""
+    data = bytearray(path.read_bytes())
+    at = data.index(key.encode(), data.index(b"PK\x01\x02")) - 46
+    struct.pack_into("<I", data, at + field, value)
+    path.write_bytes(data)
+
+
+def test_lzma_whose_length_is_known(path: Path) -> None:
+    """There is a marker at its end, which one flag says, and need not be said."""
+    key = "plain/c/0/0"
+    data = members()
+    alone = lzma.compress(data[key], lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "preset": 6}])
+    assert alone[5:13] == b"\xff" * 8  # the marker is there, and may be where the length is known
+    write(path, {**data, key: b"\x09\x04\x05\x00" + alone[:5] + alone[13:]})
+    for flags in (0, 2):
+        change_directory(path, key, 8, flags | 14 << 16)
+        change_directory(path, key, 24, len(data[key]))
+        change_directory(path, key, 16, zlib.crc32(data[key]))
+        np.testing.assert_array_equal(ringio_zarr.open_group(path)["plain"][:10], VALUES[:10])
+
+
+def test_zstd(path: Path) -> None:
+    key = "plain/c/0/0"
+    data = members()
+    write(path, {**data, key: bytes(numcodecs.Zstd().encode(data[key]))})
+    change_directory(path, key, 8, 93 << 16)
+    change_directory(path, key, 24, len(data[key]))
+    change_directory(path, key, 16, zlib.crc32(data[key]))
+    np.testing.assert_array_equal(ringio_zarr.open_group(path)["plain"][:10], VALUES[:10])
+
+
+def test_a_method_that_nobody_knows(path: Path) -> None:
+    write(path, members(), zipfile.ZIP_DEFLATED)
+    change_directory(path, "plain/c/0/0", 8, 98 << 16)
+    with pytest.raises(ringio_zarr.UnsupportedError, match=r"plain/c/0/0: .*compression method 98"):
+        ringio_zarr.open_group(path)["plain"][:10]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_member_that_is_not_as_large_as_the_directory_says(path: Path, method: str) -> None:
+    """No more is decompressed than the directory says there is."""
+    key = "plain/c/0/0"
+    for nbytes in (16 << 20, 200):
+        write(path, {**members(), key: bytes(nbytes)}, METHODS[method])
+        change_directory(path, key, 24, 400)
+        tracemalloc.start()
+        try:
+            with pytest.raises(ringio.DecodeError, match=r"h\.zip/plain/c/0/0: a member of a zip file cannot be read"):
+                ringio_zarr.open_group(path)["plain"][:10]
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_member_that_is_larger_compressed(path: Path) -> None:
+    key = "plain/c/0/0"
+    write(path, {**members(), key: np.random.default_rng(0).bytes(1 << 20)}, zipfile.ZIP_DEFLATED)
+    change_directory(path, key, 24, 400)
+    with pytest.raises(ringio_zarr.MetadataError, match=r"plain/c/0/0: .* 400 bytes are compressed to 104"):
+        ringio_zarr.open_group(path)["plain"][:10]
+
+
+def test_an_lzma_dictionary_that_nobody_can_have(path: Path) -> None:
+    """It is as large as it can be of use."""
+    key = "plain/c/0/0"
+    write(path, members(), zipfile.ZIP_LZMA)
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        at = archive.getinfo(key).header_offset + 30 + len(key)
+    assert data[at + 2 : at + 4] == b"\x05\x00"
+    data[at + 5 : at + 9] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(ringio_zarr.open_group(path)["plain"][:10], VALUES[:10])

@@ -100,9 +100,11 @@ class Awaiting(Selecting):
 
     async def _read_async(self, placed: Boxes | PlacedPoints, targets: Any, progress: Progress = None) -> None:
         reader = self._options.get_reader()
-        # Other stores may have to ask somebody where something lies.
+        # Other stores may have to ask somebody where something lies, and shards with codecs around them are decoded.
         is_light = (
-            isinstance(self._store, LocalStore) and _pair_count(placed, self._planner.chunk_shape) <= _LIGHT_COUNT
+            isinstance(self._store, LocalStore)
+            and not self._planner.decodes_shards
+            and _pair_count(placed, self._planner.chunk_shape) <= _LIGHT_COUNT
         )
         await drive_async(steps(self._planner, placed, targets, is_light=is_light), reader, progress)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from math import prod
 from operator import add
 from typing import Any, Final
@@ -48,8 +49,8 @@ class Explanation(NamedTuple):
         backend: that reads.
         backend_reason: why that one.
         workers: threads that read and decode.
-        plans: what ``Reader.execute`` would do: mostly one; none where there is nothing to be done; one for each shape
-            of chunks where they have several.
+        plans: what ``Reader.execute`` would do: mostly one; none where there is nothing to be done, or where so much
+            has to be decoded first that it takes several batches; one for each shape of chunks where they have several.
     """
 
     location: str
@@ -133,24 +134,22 @@ def explain(
         ids = part.chunk_ids(part_boxes)
         innermost += len(ids)
         chunks += len(planning.segments(ids, part.ids_per_file)[0])
-        rehearsal = Rehearsal(reader)
+        rehearsal = Rehearsal(reader, partial(_facts_of, part, reader))
         try:
             reading = steps(part, part_boxes, target, is_light=True, anew=True)
             drive(reading, rehearsal)  # type: ignore[arg-type]  # it has what is used of a reader
         except Exception as error:
-            if rehearsal.plan is None:
+            if rehearsal.plan_count == 0:
                 raise
             errors.append(error)
         index_count += rehearsal.index_count
-        if rehearsal.plan is not None:
-            plan = rehearsal.plan
-            if not errors:  # where everything is is known now: the plan may do with less
-                plan = _first_plan(steps(part, part_boxes, target, is_light=True), reader)
-            plans.append(plan)
-            part_facts = plan_facts(plan, part.chain.decoded_nbytes, reader)
-            if not (part.chain.step_names or part.chain.stages):  # raw chunks need not be read whole
-                part_facts = part_facts._replace(bytes_decoded=part_facts.bytes_asked)
-            facts = facts.add(part_facts)
+        part_facts = rehearsal.facts
+        if rehearsal.plans and not errors:  # where everything is is known now: the plan may do with less
+            plan = _first_plan(steps(part, part_boxes, target, is_light=True), reader)
+            rehearsal.plans = [plan]
+            part_facts = _facts_of(part, reader, plan)
+        plans += rehearsal.plans
+        facts = facts.add(part_facts)
     return Explanation(
         location=location,
         selections=_count_boxes(boxes),
@@ -179,25 +178,36 @@ def explain(
 class Rehearsal:
     """Stands in for a reader while a batch is planned: shard indexes are read, chunks are not.
 
+    Args:
+        reader: reads the indexes.
+        facts_of: a plan.
+
     Attributes:
-        plan: that would read the chunks; None: there are none.
+        plan_count: how many plans would read the chunks; 0: there are none.
+        plans: they; none where they are several, each of which has what it reads in memory.
+        facts: of all of them.
         index_count: shard indexes that were not known and have been read.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, facts_of: Callable[[Plan], PlanFacts]) -> None:
         self._reader = reader
-        self.plan: Plan | None = None
+        self._facts_of = facts_of
+        self.plan_count = 0
+        self.plans: list[Plan] = []
+        self.facts = PlanFacts()
         self.index_count = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
     def execute(self, plan: Plan, out: object, *, on_error: str = "raise", **options: Any) -> Any:
-        """Read shard indexes, whose errors are asked for one by one; keep the plan of everything else."""
+        """Read shard indexes, whose errors are asked for one by one; look at the plan of everything else."""
         if on_error == "return":
             self.index_count += plan.task_count
             return self._reader.execute(plan, out, on_error="return", **options)
-        self.plan = plan
+        self.plan_count += 1
+        self.plans = [plan] if self.plan_count == 1 else []
+        self.facts = self.facts.add(self._facts_of(plan))
         return out
 
 
@@ -216,6 +226,13 @@ class PlanFacts(NamedTuple):
     def add(self, other: PlanFacts) -> PlanFacts:
         """Both together."""
         return PlanFacts(*map(add, self, other))
+
+
+def _facts_of(planner: Planner, reader: Reader, plan: Plan) -> PlanFacts:
+    facts = plan_facts(plan, planner.chain.decoded_nbytes, reader)
+    if planner.chain.step_names or planner.chain.stages:
+        return facts
+    return facts._replace(bytes_decoded=facts.bytes_asked)  # raw chunks need not be read whole
 
 
 def plan_facts(plan: Plan, decoded_nbytes: int, reader: Reader) -> PlanFacts:

@@ -27,6 +27,9 @@ _MAX_ERRNO: Final = 4095  # of Linux; what planning.stat() adds to them lies bey
 class Located(NamedTuple):
     """Where some chunks lie. A tuple, because one is made for each ``a[...]``.
 
+    Chunks that have to be in memory first may be more than fit there: then this is about the first ones of those that
+    were asked for.
+
     Attributes:
         paths: of files.
         files: FILE[file]: what these must still be when they are read; None: whatever is there.
@@ -54,6 +57,11 @@ class Located(NamedTuple):
     objects: planning.PlanObjects | None = None
     keep: object = None
     changed: Callable[[], bool] | None = None
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks this is about."""
+        return len(self.file_numbers)
 
     def raise_first(self) -> None:
         """Raise why the first of the bad chunks cannot be found."""
@@ -87,7 +95,7 @@ class Locator(Protocol):
     def missing_fills(self) -> bool: ...
 
     def locate(self, ids: U64, reader: Reader) -> Located:
-        """Where the chunks with these ids lie; ids ascend."""
+        """Where the chunks with these ids lie, or some of the first of them; ids ascend."""
         ...
 
     def find(self, chunk_id: int, read: planning.ChunkRead) -> Place | None:

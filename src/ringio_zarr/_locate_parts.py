@@ -39,11 +39,11 @@ class PartPerChunk(EachTime):
         self._describe = describe
 
     def locate(self, ids: U64, reader: Reader) -> Located:
-        """Where the chunks with these ids lie; ids ascend."""
+        """Where the chunks with these ids lie, as many of them as fit into memory; ids ascend."""
         parts = self._store.parts(self._keys.paths(ids), self._limit_nbytes, reader)
         bad, errors = None, []
         if parts.errors:
-            bad = np.zeros(len(ids), np.bool_)
+            bad = np.zeros(len(parts.file_numbers), np.bool_)
             bad[list(parts.errors)] = True
             errors = _described(parts, [self._describe(int(ids[number])) for number in parts.errors])
         return Located(
@@ -56,6 +56,7 @@ class PartPerChunk(EachTime):
             bad=bad,
             errors=errors,
             identities=None,
+            objects=parts.objects,
             keep=parts.keep,
             changed=self._store.has_changed,
         )
@@ -101,9 +102,11 @@ class PartShardLocator(EachTime):
         self._levels = index_readers(pipeline, cache, describe)
 
     def locate(self, ids: U64, reader: Reader) -> Located:
-        """Where the chunks with these ids lie; ids ascend."""
+        """Where the chunks with these ids lie, as many of them as fit into memory; ids ascend."""
         numbers, firsts = planning.segments(ids, self._levels[0].ids_per_shard)
         parts = self._store.parts(self._keys.paths(numbers), self._limit_nbytes, reader)
+        firsts = firsts[: len(parts.file_numbers) + 1]
+        ids = ids[: int(firsts[-1])]
         lookup = _PartLookup(ids, parts, reader)
         shards = Shards(parts.file_numbers, parts.offsets, parts.nbytes, firsts)
         first_ids = [int(ids[int(firsts[shard])]) for shard in parts.errors]
@@ -122,6 +125,7 @@ class PartShardLocator(EachTime):
             bad=lookup.bad if lookup.errors else None,
             errors=lookup.errors,
             identities=None,
+            objects=parts.objects,
             keep=parts.keep,
             changed=self._store.has_changed,
         )
@@ -146,6 +150,9 @@ class _PartLookup(Lookup):
 
     def files(self) -> npt.NDArray[np.void] | None:
         return self._parts.files
+
+    def objects(self) -> planning.PlanObjects | None:
+        return self._parts.objects
 
     def identity_bytes(self) -> list[bytes]:
         return self._parts.identities

@@ -33,6 +33,8 @@ Progress: TypeAlias = bool | Callable[[int, int], object] | None
 # there is no state of the array that could be read.
 _ATTEMPTS: Final = 2
 
+_REACH: Final = 4  # times as many chunks as the batch before had are looked up for the next one
+
 _IDLE_MAX: Final = 4  # more threads than that seldom read batches of one array at a time
 _IDLE_NBYTES_MAX: Final = 8 << 20
 
@@ -141,6 +143,9 @@ class Planner:
         store: that its chunks are in.
         path: of the array in the store.
         cache: keeps shard indexes.
+
+    Attributes:
+        decodes_shards: to find chunks takes a while, as all of their shards has to be read and decoded.
     """
 
     __slots__ = (
@@ -154,6 +159,7 @@ class Planner:
         "_locator",
         "_numbers",
         "_singles",
+        "decodes_shards",
     )
 
     def __init__(
@@ -167,6 +173,7 @@ class Planner:
         self._locator: Locator = make_locator(
             store, path, metadata, pipeline, self._numbers.outer_shape, cache, self._describe
         )
+        self.decodes_shards = bool(pipeline.wrapper)
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout: tuple[object, npt.NDArray[np.void]] | None = None
         self._idle: deque[planning.Draft] = deque(maxlen=_IDLE_MAX)  # needs no lock
@@ -347,29 +354,57 @@ class Planner:
     def located_steps(
         self, found: planning.Intersection, layouts: npt.NDArray[np.void], targets: Any, *, is_light: bool = True
     ) -> Steps[None]:
-        """The steps of reading chunks that have to be looked up first."""
+        """The steps of reading chunks that have to be looked up first: one batch, or as many as memory takes."""
+        error: Exception | None = None
+        wanted = found
+        while True:
+            done, failed = yield from self._batch_steps(wanted, layouts, targets, is_light=is_light)
+            error = error or failed
+            if done == len(found.chunk_ids):
+                break
+            from ._subsets import part_of  # late, as below: few reads take several batches
+
+            found = part_of(found, done, len(found.chunk_ids))
+            wanted = part_of(found, 0, _REACH * done)  # not all, whose names would be made each time
+        if error is not None:
+            raise error
+
+    def _batch_steps(
+        self, found: planning.Intersection, layouts: npt.NDArray[np.void], targets: Any, *, is_light: bool
+    ) -> Steps[tuple[int, Exception | None]]:
+        """The same for one batch; returns how many chunks it had, and what went wrong."""
         for attempt in range(1, _ATTEMPTS + 1):
             located: Located | None = None
             try:
                 located = yield Work(partial(self._locator.locate, found.chunk_ids), is_light)
                 yield Execute((yield Work(partial(self._plan, found, located, layouts), is_light)), targets)
                 located.raise_first()
-                return
+                return located.chunk_count, None
             except (RingioError, OSError) as error:
                 # What was read out of a shard while it was rewritten may look like anything.
                 if located:
                     changed = yield Work(_asking(located, error), is_light)
                 else:
                     changed = isinstance(error, FileChangedError | FileNotFoundError)
-                if attempt == _ATTEMPTS or not changed:
+                if attempt < _ATTEMPTS and changed:
+                    continue
+                if not located:
                     raise
+                return located.chunk_count, error
+        raise AssertionError("the last attempt returns")
 
     def _plan(
         self, found: planning.Intersection, located: Located, layouts: npt.NDArray[np.void], reader: Reader
     ) -> Plan:
         """The plan for all chunks that were found."""
+        if located.chunk_count < len(found.chunk_ids):
+            from ._subsets import part_of
+
+            found = part_of(found, 0, located.chunk_count)
         if located.bad is not None:
-            found, located = _drop_bad(found, located)
+            from ._subsets import drop_bad
+
+            found, located = drop_bad(found, located)
         ids = found.chunk_ids
         is_remote = located.objects is not None and len(located.paths) > 0
         max_gap_bytes, max_request_bytes = (
@@ -406,23 +441,3 @@ class Planner:
 
 def _asking(located: Located, error: Exception) -> Callable[[Reader], bool]:
     return lambda _: located.has_changed(error)
-
-
-def _drop_bad(found: planning.Intersection, located: Located) -> tuple[planning.Intersection, Located]:
-    """The same without the chunks that cannot be found."""
-    assert located.bad is not None
-    good = ~located.bad
-    pair_counts = np.diff(found.first_projections)
-    pairs = np.repeat(good, pair_counts.view(np.int64))
-    first_projections = np.zeros(int(good.sum()) + 1, np.uint64)
-    np.cumsum(pair_counts[good], out=first_projections[1:])
-    kept = located._replace(
-        file_numbers=located.file_numbers[good],
-        offsets=located.offsets[good],
-        nbytes=located.nbytes[good],
-        bad=None,
-    )
-    return (
-        planning.Intersection(found.chunk_ids[good], first_projections, found.projections[pairs], found.counts[pairs]),
-        kept,
-    )

@@ -40,6 +40,7 @@ class RectilinearPlanner(Planner):
         first = self._part((0,) * len(self._axes))
         self._numbers = first._numbers
         self._chains = first._chains
+        self.decodes_shards = first.decodes_shards
         self._itemsize = metadata.dtype.itemsize
         self._kept_layout = None
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from ringio import DecodeError, Reader, RingioError, codecs, planning
 
-from ._parts import Parts, PartStore, files_in_memory
-from ._store_base import MAX_DOCUMENT_NBYTES, Store
+from ._parts import Parts, PartStore, batch_nbytes, files_in_memory
+from ._store_base import MAX_DOCUMENT_NBYTES, Store, too_large
 
 _EMPTY: Final = np.empty(0, np.uint8)
-_GROUP_COUNT: Final = 16  # shards that are read at once
+_GROUP_COUNT_MAX: Final = 16  # shards that are read at once
 
 
 class WrappedStore(PartStore):
@@ -45,41 +45,57 @@ class WrappedStore(PartStore):
 
     def parts(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
         """Read and decode. What is wrong with a part is said of that part alone."""
-        count = len(keys)
-        arrays: list[npt.NDArray[np.uint8]] = [_EMPTY] * count
-        offsets, nbytes = np.full(count, planning.MISSING, np.uint64), np.zeros(count, np.uint64)
+        arrays: list[npt.NDArray[np.uint8]] = []
+        there: list[bool] = []
         errors: dict[int, Exception] = {}
-        for number, decoded in enumerate(self._decoded(keys, limit_nbytes, reader)):
+        for number, decoded in enumerate(self._fitting(keys, limit_nbytes, reader)):
             if isinstance(decoded, Exception):
                 errors[number] = decoded
-            elif decoded is not None:
-                arrays[number] = decoded
-                offsets[number], nbytes[number] = 0, decoded.nbytes
+            there.append(isinstance(decoded, np.ndarray))
+            arrays.append(decoded if isinstance(decoded, np.ndarray) else _EMPTY)
+        count = len(arrays)
         return Parts(
-            paths=[self.location(key) for key in keys],
+            paths=[self.location(key) for key in keys[:count]],
             files=files_in_memory(arrays),
             identities=[b""] * count,
             file_numbers=np.arange(count, dtype=np.uint32),
-            offsets=offsets,
-            nbytes=nbytes,
+            offsets=np.where(there, np.uint64(0), np.uint64(planning.MISSING)),
+            nbytes=np.array([array.nbytes for array in arrays], np.uint64),
             errors=errors,
             keep=arrays,
         )
 
-    def _decoded(
+    def _fitting(
         self, keys: Sequence[str], limit_nbytes: int, reader: Reader
     ) -> Iterator[npt.NDArray[np.uint8] | Exception | None]:
-        """The decoded shards, None where there is none; of those encoded only a few are in memory at once."""
-        for first in range(0, len(keys), _GROUP_COUNT):
-            group = keys[first : first + _GROUP_COUNT]
+        """The first decoded shards, as many as fit into memory; None where there is none.
+
+        Nobody knows before how large they are, so the last one may be too much, but only that one. Of those encoded as
+        many are in memory as would fit if they were as large as shards mostly are: a half of what is allowed.
+        """
+        left_nbytes = batch_nbytes(reader)
+        group_count = min(max(2 * left_nbytes // limit_nbytes, 1), _GROUP_COUNT_MAX)
+        for first in range(0, len(keys), group_count):
+            group = keys[first : first + group_count]
             for key, encoded in zip(group, self._read_group(group, limit_nbytes, reader), strict=True):
-                if encoded is None or isinstance(encoded, Exception):
-                    yield encoded
-                    continue
-                try:
-                    yield self._decode(encoded, key)
-                except (RingioError, OSError) as error:
-                    yield error
+                decoded = self._decoded(encoded, key, limit_nbytes)
+                yield decoded
+                left_nbytes -= decoded.nbytes if isinstance(decoded, np.ndarray) else 0
+                if left_nbytes < 0:
+                    return
+
+    def _decoded(
+        self, encoded: bytes | Exception | None, key: str, limit_nbytes: int
+    ) -> npt.NDArray[np.uint8] | Exception | None:
+        if encoded is None or isinstance(encoded, Exception):
+            return encoded
+        try:
+            decoded = self._decode(encoded, key)
+        except (RingioError, OSError) as error:
+            return error
+        if decoded.nbytes > limit_nbytes:
+            return too_large(self.location(key), decoded.nbytes, limit_nbytes)
+        return decoded
 
     def _read_group(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Sequence[bytes | Exception | None]:
         try:
@@ -95,7 +111,7 @@ class WrappedStore(PartStore):
         taken: list[npt.NDArray[np.uint8]] = []
 
         def take(data: Any) -> bytes:
-            taken.append(np.frombuffer(data, np.uint8))
+            taken.append(np.array(np.frombuffer(data, np.uint8)))  # it may be the beginning of far more memory
             return b""
 
         try:

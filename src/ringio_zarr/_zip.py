@@ -4,190 +4,133 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ringio import DecodeError, FileChangedError, Reader, planning
+from ringio import FileChangedError, MemoryLimitError, Reader, default_reader, planning
 
-from ._errors import MetadataError, Place
-from ._parts import Parts, PartStore, files_in_memory
-from ._store_base import MAX_DOCUMENT_NBYTES, child_names, too_large
+from ._parts import Parts, PartStore, batch_nbytes, files_in_memory
+from ._store_base import MAX_DOCUMENT_NBYTES, child_names
+from ._zip_members import HEADER, STORED, check_size, data_start, decompress, read_directory
 
-_HEADER: Final = struct.Struct("<4s22xHH")  # a local header: signature, lengths of name and extra field
-_SIGNATURE: Final = b"PK\x03\x04"
-_STORED: Final = 0
-_DEFLATED: Final = 8
-_ENCRYPTED: Final = 1
 _PIECE_NBYTES: Final = 1 << 30  # Linux reads no more at once than 2 GiB
 
+Data: TypeAlias = bytes | memoryview
 
-class _Directory:
+
+class Directory(ABC):
     """What the central directory of a zip file says.
 
-    It has the file open, and never moves in it, so that threads and forked processes may share it.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        OSError: the file cannot be opened.
-        MetadataError: it is no zip file.
+    Attributes:
+        path: of the file; its URL.
+        members: by their names, as ``zipfile`` has them.
+        names: of the members.
+        nbytes: of the file.
+        identity: tells this state of the file from others; empty: nobody knows.
     """
 
-    __slots__ = ("_descriptor", "_starts", "identity", "members", "names", "nbytes", "path")
+    __slots__ = ("identity", "members", "names", "nbytes", "path", "starts")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, nbytes: int, identity: bytes, members: Mapping[str, Any]) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.identity = planning.stat([path])
-        try:
-            status = os.fstat(self._descriptor)
-            self.nbytes = status.st_size
-            if (status.st_ino, status.st_size) != (int(self.identity["inode"][0]), int(self.identity["nbytes"][0])):
-                raise FileChangedError(errno.ESTALE, "the file is replaced while it is opened", path)
-            self.members = self._read_directory()
-        except OSError as error:
-            error.filename = path
-            raise
-        self.names = list(self.members)
-        self._starts: dict[str, int] = {}  # where the data of members begins, once that was looked at
+        self.nbytes = nbytes
+        self.identity = identity
+        self.members = members
+        self.names = list(members)
+        self.starts: dict[str, int] = {}  # where the data of members begins, once that was looked at
 
-    def _read_directory(self) -> dict[str, Any]:
-        import zipfile  # late: it takes 5 ms to import
-
-        try:
-            with open(self._descriptor, "rb", closefd=False) as file, zipfile.ZipFile(file) as archive:
-                # Of members with one name the last one counts: it was written over the others.
-                return {each.filename.lstrip("/"): each for each in archive.infolist() if not each.is_dir()}
-        except OSError:
-            raise
-        except Exception as error:  # zipfile raises of many kinds
-            raise Place(self.path).error(f"not a zip file that can be read: {error}") from error
-
-    def __del__(self) -> None:
-        if getattr(self, "_descriptor", -1) >= 0:
-            os.close(self._descriptor)
-
-    def start_of(self, member: Any) -> int:
-        """Where in the file the data of a member begins.
+    @abstractmethod
+    def headers(self, members: Sequence[Any], reader: Reader) -> Sequence[Data]:
+        """The local headers of some members, as many bytes as ``HEADER`` has where the file has so many.
 
         Raises:
-            MetadataError: the directory contradicts the file.
-            UnsupportedError: it is encrypted.
+            OSError: they cannot be read.
         """
-        start = self._starts.get(member.filename)
-        if start is None:
-            start = self._starts[member.filename] = self._find_start(member)
-        return start
 
-    def _find_start(self, member: Any) -> int:
-        if member.flag_bits & _ENCRYPTED:
-            raise Place(f"{self.path}/{member.filename}").unsupported("it is encrypted")
-        header = os.pread(self._descriptor, _HEADER.size, member.header_offset) if member.header_offset >= 0 else b""
-        if len(header) < _HEADER.size:
-            raise self._broken(member, "its header lies outside the file")
-        signature, name_nbytes, extra_nbytes = _HEADER.unpack(header)
-        start: int = member.header_offset + _HEADER.size + name_nbytes + extra_nbytes
-        if signature != _SIGNATURE:
-            raise self._broken(member, "there is no header where the directory says")
-        if start + member.compress_size > self.nbytes:
-            raise self._broken(member, "it reaches over the end of the file")
-        if member.compress_type == _STORED and member.compress_size != member.file_size:
-            raise self._broken(member, "it is stored as it is, in another size than its own")
-        return start
+    @abstractmethod
+    def encoded(self, members: Sequence[Any], reader: Reader) -> Iterator[Data]:
+        """The bytes of some members as they are in the file; where they begin is known."""
 
-    def _broken(self, member: Any, problem: str) -> MetadataError:
-        return Place(f"{self.path}/{member.filename}").error(f"a member of a damaged zip file: {problem}")
+    def where(self, member: Any) -> str:
+        """What a member is called in messages."""
+        return f"{self.path}/{member.filename}"
 
-    def read(self, member: Any, limit_nbytes: int) -> bytes:
-        """All bytes of a member, decompressed, and its checksum compared.
+    def find_starts(self, members: Sequence[Any], reader: Reader) -> dict[str, Exception]:
+        """Find out where the data of members begins.
 
-        Raises:
-            DecodeError: they are damaged, or far too many.
-            MetadataError: the directory contradicts the file, or a document is far too large.
+        Returns:
+            By their names, what is wrong with those that are not as the directory says.
         """
-        where = f"{self.path}/{member.filename}"
-        if member.file_size > limit_nbytes:
-            raise too_large(where, member.file_size, limit_nbytes)
-        data = self._raw(member)
+        unknown = [member for member in members if member.filename not in self.starts]
+        errors: dict[str, Exception] = {}
+        for member, header in zip(unknown, self.headers(unknown, reader) if unknown else (), strict=True):
+            try:
+                self.starts[member.filename] = data_start(member, bytes(header), self.nbytes, self.where(member))
+            except Exception as error:
+                errors[member.filename] = error
+        return errors
+
+    def read(self, members: Sequence[Any], limit_nbytes: int, reader: Reader) -> Iterator[Data | Exception]:
+        """All bytes of some members, decompressed, and their checksums compared; or what is wrong with a member.
+
+        Args:
+            members: that fit into memory together.
+            limit_nbytes: what is larger is refused.
+            reader: reads them, where the file is no local one.
+        """
+        errors = self.find_starts(members, reader)
+        for member in members:
+            try:
+                check_size(member, limit_nbytes, self.where(member))
+            except Exception as error:
+                errors[member.filename] = error
+        encoded = self.encoded([member for member in members if member.filename not in errors], reader)
+        for member in members:
+            problem = errors.get(member.filename)
+            yield self._decompressed(member, next(encoded)) if problem is None else problem
+
+    def _decompressed(self, member: Any, data: Data) -> Data | Exception:
         try:
-            if member.compress_type == _DEFLATED:
-                data = _inflate(data, member.file_size)
-            elif member.compress_type != _STORED:
-                return self._read_slowly(member)
-            if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
-                raise ValueError("the size or the checksum is wrong")
-        except Exception as error:  # of zlib, zipfile, lzma, ...
-            raise DecodeError(f"{where}: a member of a zip file cannot be read: {error}", path=where) from error
-        return data
-
-    def _raw(self, member: Any) -> bytes:
-        start, pieces, left = self.start_of(member), [], member.compress_size
-        while left > 0 and (piece := os.pread(self._descriptor, min(left, _PIECE_NBYTES), start)):
-            pieces.append(piece)
-            start, left = start + len(piece), left - len(piece)
-        return b"".join(pieces)
-
-    def _read_slowly(self, member: Any) -> bytes:
-        import zipfile
-
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(member)
+            return decompress(member, data, self.where(member))
+        except Exception as error:
+            return error
 
 
-def _inflate(data: bytes, nbytes: int) -> bytes:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(data, nbytes + 1)  # one more, so that too many are seen
-    if not inflater.eof:
-        raise ValueError("the compressed data ends too early, or is more than it should be")
-    return inflated
+class ZipArchive(PartStore):
+    """What all zip files have in common, wherever they are."""
 
+    __slots__ = ()
 
-class ZipStore(PartStore):
-    """A zip file on a local file system.
-
-    Args:
-        path: of the file. A relative one is made absolute here and now.
-    """
-
-    __slots__ = ("_directory", "path")
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.abspath(os.fspath(path))  # noqa: PTH100  # resolve() would follow links
-        self._directory: _Directory | None = None
-
-    def location(self, key: str) -> str:
-        """The path of the zip file, a slash, and the key."""
-        return f"{self.path}/{key}" if key else self.path
-
-    def directory(self) -> _Directory:
-        """The directory of the file as it is now.
+    @abstractmethod
+    def directory(self, reader: Reader | None = None) -> Directory:
+        """The directory of the file.
 
         Raises:
             OSError: the file cannot be opened.
             MetadataError: it is no zip file.
         """
-        directory = self._directory
-        if directory is None or self._is_stale(directory):
-            directory = self._directory = _Directory(self.path)
-        return directory
 
-    def _is_stale(self, directory: _Directory) -> bool:
-        return planning.stat([self.path]).tobytes() != directory.identity.tobytes()
+    @abstractmethod
+    def files(self, directory: Directory) -> npt.NDArray[np.void]:
+        """FILE[1]: what the file must still be."""
 
     def read(self, key: str, reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES) -> bytes | None:
         """The bytes of a document, or None where there is none."""
-        del reader
-        directory = self.directory()
-        member = directory.members.get(key)
-        if member is None:
-            return None
-        return directory.read(member, limit_nbytes)
+        return self.read_many([key], reader, limit_nbytes)[0]
+
+    def read_many(
+        self, keys: Sequence[str], reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES
+    ) -> list[bytes | None]:
+        """The same for several."""
+        reader = reader or default_reader()
+        directory = self.directory(reader)
+        members = [directory.members.get(key) for key in keys]
+        found = directory.read([member for member in members if member is not None], limit_nbytes, reader)
+        return [None if member is None else _checked(next(found)) for member in members]
 
     def exists(self, key: str) -> bool:
         """Whether there is anything at or below a key."""
@@ -200,50 +143,83 @@ class ZipStore(PartStore):
 
     def child_directories(self, key: str, reader: Reader | None = None) -> list[str]:
         """The names directly below a key that have something below them, sorted."""
-        del reader
-        return child_names(self.directory().names, key)
+        return child_names(self.directory(reader).names, key)
 
     def files_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int]]:
         """The paths of all members below a key, from there on, and the bytes that they take."""
-        del reader
         prefix = f"{key}/" if key else ""
-        for name, member in self.directory().members.items():
+        for name, member in self.directory(reader).members.items():
             if name.startswith(prefix) and not name.endswith("/"):
                 yield name[len(prefix) :], member.compress_size
 
     def parts(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
         """Where the members are: in the file, or in memory where they had to be decompressed."""
-        del reader
-        directory = self.directory()
-        count = len(keys)
-        paths, identities = [self.path], [directory.identity.tobytes()]
+        directory = self.directory(reader)
+        members = [directory.members.get(key) for key in keys]
+        count = _fitting_count(members, batch_nbytes(reader))
+        there = [(number, member) for number, member in enumerate(members[:count]) if member is not None]
+        stored = [(number, member) for number, member in there if member.compress_type == STORED]
+        wrong = directory.find_starts([member for _, member in stored], reader)
+        errors = {number: wrong[member.filename] for number, member in stored if member.filename in wrong}
         file_numbers = np.zeros(count, np.uint32)
         offsets, nbytes = np.full(count, planning.MISSING, np.uint64), np.zeros(count, np.uint64)
-        errors: dict[int, Exception] = {}
-        inflated: list[npt.NDArray[np.uint8]] = []
-        for number, key in enumerate(keys):
-            member = directory.members.get(key)
-            if member is None:
-                continue
-            try:
-                if member.compress_type == _STORED:
-                    offsets[number], nbytes[number] = directory.start_of(member), member.compress_size
-                    continue
-                data = np.frombuffer(directory.read(member, limit_nbytes), np.uint8)
-            except Exception as error:
-                errors[number] = error
+        for number, member in stored:
+            if number not in errors:
+                offsets[number], nbytes[number] = directory.starts[member.filename], member.compress_size
+        paths, arrays = [directory.path], []
+        for number, data in _decompressed(directory, there, limit_nbytes, reader):
+            if isinstance(data, Exception):
+                errors[number] = data
                 continue
             file_numbers[number] = len(paths)
-            offsets[number], nbytes[number] = 0, data.nbytes
-            paths.append(self.location(key))
-            identities.append(b"")
-            inflated.append(data)
+            offsets[number], nbytes[number] = 0, len(data)
+            paths.append(self.location(keys[number]))
+            arrays.append(np.frombuffer(data, np.uint8))
+        files = self.files(directory)
+        return Parts(
+            paths=paths,
+            files=np.concatenate([files, files_in_memory(arrays)]) if arrays else files,
+            identities=[directory.identity, *[b""] * len(arrays)],
+            file_numbers=file_numbers,
+            offsets=offsets,
+            nbytes=nbytes,
+            errors=dict(sorted(errors.items())),
+            keep=arrays,
+        )
+
+
+class ZipStore(ZipArchive):
+    """A zip file on a local file system.
+
+    Args:
+        path: of the file. A relative one is made absolute here and now.
+    """
+
+    __slots__ = ("_directory", "path")
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.abspath(os.fspath(path))  # noqa: PTH100  # resolve() would follow links
+        self._directory: _LocalDirectory | None = None
+
+    def location(self, key: str) -> str:
+        """The path of the zip file, a slash, and the key."""
+        return f"{self.path}/{key}" if key else self.path
+
+    def directory(self, reader: Reader | None = None) -> _LocalDirectory:
+        """The directory of the file as it is now."""
+        del reader
+        directory = self._directory
+        if directory is None or self._is_stale(directory):
+            directory = self._directory = _LocalDirectory(self.path)
+        return directory
+
+    def files(self, directory: Directory) -> npt.NDArray[np.void]:
+        """FILE[1]: what the file must still be."""
         files = np.zeros(1, planning.FILE)
+        identity = np.frombuffer(directory.identity, planning.IDENTITY)
         for name in ("nbytes", "device", "inode", "mtime_ns"):
-            files[name] = directory.identity[name]
-        if inflated:
-            files = np.concatenate([files, files_in_memory(inflated)])
-        return Parts(paths, files, identities, file_numbers, offsets, nbytes, errors, inflated)
+            files[name] = identity[name]
+        return files
 
     def find(self, key: str) -> tuple[bytes, bytes, int, int] | None:
         """Path, identity, offset and size of a stored member, or of one that is missing."""
@@ -251,13 +227,11 @@ class ZipStore(PartStore):
         if directory is None:
             return None
         member = directory.members.get(key)
-        if member is None or member.compress_type != _STORED:
+        if member is None or member.compress_type != STORED:
             return None
-        try:
-            start = directory.start_of(member)
-        except Exception:  # parts() will say what is wrong
-            return None
-        return os.fsencode(self.path), directory.identity.tobytes(), start, member.compress_size
+        start = directory.starts.get(member.filename)
+        # Of what was not looked at yet parts() will find it out.
+        return None if start is None else (directory.encoded_path, directory.identity, start, member.compress_size)
 
     def has_changed(self) -> bool:
         """Whether the file is another one now."""
@@ -266,6 +240,9 @@ class ZipStore(PartStore):
     def refresh(self) -> None:
         """Read the directory anew."""
         self._directory = None
+
+    def _is_stale(self, directory: Directory) -> bool:
+        return planning.stat([self.path]).tobytes() != directory.identity
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ZipStore) and self.path == other.path
@@ -278,3 +255,88 @@ class ZipStore(PartStore):
 
     def __repr__(self) -> str:
         return f"ZipStore({self.path!r})"
+
+
+class _LocalDirectory(Directory):
+    """The directory of a local file.
+
+    It has the file open, and never moves in it, so that threads and forked processes may share it.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OSError: the file cannot be opened.
+        MetadataError: it is no zip file.
+    """
+
+    __slots__ = ("_descriptor", "encoded_path")
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self.encoded_path = os.fsencode(path)
+        identity = planning.stat([path])
+        try:
+            status = os.fstat(self._descriptor)
+            if (status.st_ino, status.st_size) != (int(identity["inode"][0]), int(identity["nbytes"][0])):
+                raise FileChangedError(errno.ESTALE, "the file is replaced while it is opened", path)
+            with open(self._descriptor, "rb", closefd=False) as file:
+                members = read_directory(file, path).members
+        except OSError as error:
+            error.filename = path
+            raise
+        super().__init__(path, status.st_size, identity.tobytes(), members)
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
+
+    def headers(self, members: Sequence[Any], reader: Reader) -> Sequence[bytes]:
+        """The local headers of some members."""
+        del reader
+        return [
+            os.pread(self._descriptor, HEADER.size, member.header_offset) if member.header_offset >= 0 else b""
+            for member in members
+        ]
+
+    def encoded(self, members: Sequence[Any], reader: Reader) -> Iterator[bytes]:
+        """The bytes of some members, each when its turn comes."""
+        del reader
+        for member in members:
+            start, pieces, left = self.starts[member.filename], [], member.compress_size
+            while left > 0 and (piece := os.pread(self._descriptor, min(left, _PIECE_NBYTES), start)):
+                pieces.append(piece)
+                start, left = start + len(piece), left - len(piece)
+            yield b"".join(pieces)
+
+
+def _fitting_count(members: Sequence[Any], nbytes: int) -> int:
+    """How many of the first members may be decompressed together: one at least."""
+    total = 0
+    for count, member in enumerate(members):
+        if member is not None and member.compress_type != STORED:
+            total += member.file_size + member.compress_size
+            if total > nbytes and count:
+                return count
+    return len(members)
+
+
+def _decompressed(
+    directory: Directory, there: Sequence[tuple[int, Any]], limit_nbytes: int, reader: Reader
+) -> Iterator[tuple[int, Data | Exception]]:
+    """The numbers of the compressed members, and their bytes."""
+    wanted = [(number, member) for number, member in there if member.compress_type != STORED]
+    limit = reader.memory_limit_bytes
+    giants = [(number, member) for number, member in wanted if limit < member.file_size <= limit_nbytes]
+    for number, member in giants:
+        what = f"{directory.where(member)}: {member.file_size} bytes to be decompressed at once"
+        yield number, MemoryLimitError(f"{what}, and the reader's memory limit is {limit}")
+    fitting = [pair for pair in wanted if pair not in giants] if giants else wanted
+    found = directory.read([member for _, member in fitting], limit_nbytes, reader)
+    yield from zip([number for number, _ in fitting], found, strict=True)
+
+
+def _checked(data: Data | Exception) -> bytes:
+    if isinstance(data, Exception):
+        raise data
+    return bytes(data)
