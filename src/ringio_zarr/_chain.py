@@ -70,8 +70,7 @@ def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
     """Work out how an array's chunks are found and decoded.
 
     Raises:
-        UnsupportedError: a codec that is not there, or in front of shards; more chunks than can be numbered with an
-            int64.
+        UnsupportedError: a codec that is not there; more chunks than can be numbered with an int64.
         MetadataError: inner chunks that do not divide their shard; a chunk too large to exist.
     """
     order = tuple(range(metadata.ndim))  # stored dimension k is array dimension order[k]
@@ -84,11 +83,10 @@ def build_pipeline(metadata: ArrayMetadata) -> Pipeline:
         sharding = next((i for i, step in enumerate(steps) if step["name"] == "sharding_indexed"), None)
         if sharding is None:
             break
-        for i, step in enumerate(steps[:sharding]):
-            if step["name"] != "transpose":
-                raise place.at(i).unsupported(f"codec {step['name']!r} in front of shards is not supported")
-        if levels and sharding + 1 < len(steps):
-            break  # a shard in a shard that has codecs around it is decoded as a whole
+        # What codecs are put around, other than transposes in front and those of bytes behind the outermost shards, is
+        # decoded as a whole.
+        if any(step["name"] != "transpose" for step in steps[:sharding]) or (levels and sharding + 1 < len(steps)):
+            break
         for step in steps[:sharding]:
             order = tuple(order[dimension] for dimension in step["configuration"]["order"])
         if around := steps[sharding + 1 :]:
@@ -146,9 +144,11 @@ def _build_level(
     )
 
 
-def _chain(steps: Sequence[Codec], place: Place, metadata: ArrayMetadata, first: int = 0) -> codecs.Chain:
+def _chain(
+    steps: Sequence[Codec], place: Place, metadata: ArrayMetadata, first: int = 0, fill: Any = None
+) -> codecs.Chain:
     """The chain of some codecs, the first of which stands at place ``first``."""
-    made = _made(steps, place, metadata, first)
+    made = _made(steps, place, metadata, first, fill)
     try:
         return codecs.chain(made)
     except UnsupportedCodecError as error:
@@ -157,25 +157,30 @@ def _chain(steps: Sequence[Codec], place: Place, metadata: ArrayMetadata, first:
         raise place.error(str(error)) from error
 
 
-def _made(steps: Sequence[Codec], place: Place, metadata: ArrayMetadata, first: int) -> tuple[Any, ...]:
-    """Codecs as ``ringio.codecs.chain`` takes them."""
+def _made(
+    steps: Sequence[Codec], place: Place, metadata: ArrayMetadata, first: int, fill: Any = None
+) -> tuple[Any, ...]:
+    """Codecs as ``ringio.codecs.chain`` takes them. What they encode is full of ``fill``; None: of the array's."""
     places = [place.at(first + i) if metadata.zarr_format == 3 else Place(metadata.path) for i in range(len(steps))]
-    return tuple([_make_codec(step, at, metadata) for step, at in zip(steps, places, strict=True)])
+    return tuple([_make_codec(step, steps[:i], places[i], metadata, fill) for i, step in enumerate(steps)])
 
 
-def _make_codec(step: Codec, place: Place, metadata: ArrayMetadata) -> Any:
+def _make_codec(step: Codec, in_front: Sequence[Codec], place: Place, metadata: ArrayMetadata, fill: Any) -> Any:
     """A codec: ringio's own by name, others as objects."""
     name, configuration = step["name"], step["configuration"]
     if name == "sharding_indexed":
-        from ._whole_shards import WholeShard  # late: hardly any array has such shards
+        from ._whole_shards import WholeShard, encoded_fill  # late: hardly any array has such shards
 
         inside = place.at("configuration")
+        if fill is None:
+            fill = np.frombuffer(metadata.fill_data, metadata.dtype if metadata.fill_data else np.uint8)
+        fill = encoded_fill(in_front, fill, place)
         return WholeShard(
             configuration["chunk_shape"],
-            _chain(configuration["codecs"], inside.at("codecs"), metadata),
+            _chain(configuration["codecs"], inside.at("codecs"), metadata, fill=fill),
             _chain(configuration["index_codecs"], inside.at("index_codecs"), metadata),
             configuration["index_location"],
-            metadata.fill_data,
+            fill,
             metadata.fill_item,
         )
     if name in codecs.NAMES or codecs.is_registered(name):

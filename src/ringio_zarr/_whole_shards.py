@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, Final
 
@@ -10,7 +11,60 @@ import numpy.typing as npt
 
 from ringio import DecodeError, codecs, planning
 
+from ._codecs import Codec
+from ._dtypes import parse_v3_dtype
+from ._errors import Place
+from ._fill import parse_fill
+
 _ENTRY_NBYTES: Final = 16  # of an index: offset and nbytes, u64 each
+
+
+def encoded_fill(in_front: Sequence[Codec], fill: npt.NDArray[Any], place: Place) -> npt.NDArray[Any]:
+    """What a missing inner chunk is full of, one item, where there are codecs in front of its shard.
+
+    Args:
+        in_front: these codecs, in the order of encoding.
+        fill: one item of what is encoded; none where items have no fixed size.
+        place: of the shard's codec, for messages.
+
+    Raises:
+        MetadataError: there is no encoding of it.
+
+    Source: ``resolve_metadata`` of zarr-python's codecs. Those of numcodecs leave the fill value as it is.
+    """
+    if not fill.size:
+        return fill
+    for step in in_front:
+        configuration = step["configuration"]
+        try:
+            if step["name"] == "cast_value":
+                fill = _cast(fill, configuration, place)
+            elif step["name"] == "scale_offset":
+                fill = _rescale(fill, configuration, place)
+        except (DecodeError, ValueError, OverflowError) as error:
+            raise place.error(f"codec {step['name']!r} has no value for the fill value {fill[0]}: {error}") from error
+    return fill
+
+
+def _cast(fill: npt.NDArray[Any], configuration: dict[str, Any], place: Place) -> npt.NDArray[Any]:
+    # To encode is to decode the other way round.
+    encoded = parse_v3_dtype(configuration["data_type"], place)
+    back = {**configuration, "data_type": str(fill.dtype.newbyteorder("="))}
+    if scalar_map := configuration.get("scalar_map"):
+        back["scalar_map"] = {"decode": scalar_map.get("encode", [])}
+    chain = codecs.chain([{"name": "cast_value", "configuration": back}, "bytes"])
+    return chain.decode(fill.astype(fill.dtype.newbyteorder("<")).tobytes(), (1,), encoded)
+
+
+def _rescale(fill: npt.NDArray[Any], configuration: dict[str, Any], place: Place) -> npt.NDArray[Any]:
+    offset, scale = (
+        parse_fill(configuration.get(key, default), fill.dtype, place, zarr_format=3).value.item()
+        for key, default in (("offset", 0), ("scale", 1))
+    )
+    if fill.dtype.kind == "f":
+        item = fill.dtype.type
+        return ((fill - item(offset)) * item(scale)).astype(fill.dtype)
+    return np.array([(fill[0].item() - offset) * scale]).astype(fill.dtype)
 
 
 class WholeShard:
@@ -21,7 +75,8 @@ class WholeShard:
         chain: decodes them.
         index_chain: decodes the index.
         index_location: "start" or "end".
-        fill_data: the bytes of one item of a missing inner chunk.
+        fill: one item of a missing inner chunk, as codecs in front of the shard leave it; of another dtype where they
+            make that of it.
         fill_item: the item, where it has no fixed size.
     """
 
@@ -33,10 +88,10 @@ class WholeShard:
         chain: codecs.Chain,
         index_chain: codecs.Chain,
         index_location: str,
-        fill_data: bytes,
+        fill: npt.NDArray[Any],
         fill_item: Any,
     ) -> None:
-        self._arguments = (chunk_shape, chain, index_chain, index_location, fill_data, fill_item)
+        self._arguments = (chunk_shape, chain, index_chain, index_location, fill.dtype, fill.tobytes(), fill_item)
 
     def for_chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """What decodes shards of one shape and dtype."""
@@ -53,7 +108,8 @@ class WholeShard:
         return hash(self._arguments[:-1])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return WholeShard, self._arguments
+        *others, dtype, fill_data, fill_item = self._arguments
+        return WholeShard, (*others, np.frombuffer(fill_data, dtype), fill_item)
 
 
 class _Shard:
@@ -65,9 +121,12 @@ class _Shard:
         chain: codecs.Chain,
         index_chain: codecs.Chain,
         index_location: str,
+        fill_dtype: np.dtype[Any],
         fill_data: bytes,
         fill_item: Any,
     ) -> None:
+        if len(shape) != len(chunk_shape):
+            raise ValueError(f"inner chunks of shape {chunk_shape} in a shard of shape {shape}")
         if any(outer % inner for outer, inner in zip(shape, chunk_shape, strict=True)):
             raise ValueError(f"inner chunks of shape {chunk_shape} do not divide a shard of shape {shape}")
         self._shape, self._dtype, self._chunk_shape = shape, dtype, chunk_shape
@@ -81,7 +140,10 @@ class _Shard:
             self._fill = np.empty((), dtype)
             self._fill[()] = fill_item
         else:
-            self._fill = np.frombuffer(fill_data, dtype)
+            self._fill = np.frombuffer(fill_data, fill_dtype)
+            if fill_dtype != dtype:
+                with np.errstate(all="ignore"):
+                    self._fill = self._fill.astype(dtype)
 
     def decode(self, data: Any) -> npt.NDArray[Any]:
         """The items of a shard."""
