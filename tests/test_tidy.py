@@ -78,7 +78,7 @@ RINGIO_ZARR_FLOORS = [
     ["_planned"],
     ["_explain", "_placed", "_rectilinear"],
     ["_masked", "_staged"],
-    ["_outline"],
+    ["_joined", "_outline"],
     ["_selecting"],
     ["_awaiting"],
     ["_array"],

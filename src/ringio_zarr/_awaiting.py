@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ._placed import is_large
 from ._planned import steps
 from ._planner import Boxes, PlacedPoints, Progress
 from ._result import check_out, new_result
@@ -29,8 +30,8 @@ class Awaiting(Selecting):
 
     The reader's workers do the work: no thread waits for a read. What takes the loop's thread longer than some
     milliseconds, like the planning of a large batch, and the indexes of shards that are read for the first time, are
-    seen to by threads of the loop's executor. So are lists and masks of more than 20,000 separate pieces, which are
-    read in several batches; after cancelling, that thread reads the selection at hand to its end.
+    seen to by threads of the loop's executor. So are lists and masks that are too much for one batch; after cancelling,
+    that thread reads the selection at hand to its end.
     """
 
     __slots__ = ()
@@ -55,7 +56,9 @@ class Awaiting(Selecting):
         """
         wanted = list(selections)
         is_light = len(wanted) <= _LIGHT_SELECTIONS and all(map(_is_light, wanted))
-        begun = await work(lambda: self._begin(list(map(self._parse, wanted)), out), is_light=is_light)
+        requests = await work(lambda: list(map(self._parse, wanted)), is_light=is_light)
+        is_light = is_light and not any(is_large(request.wanted) for request in requests)
+        begun = await work(lambda: self._begin(requests, out), is_light=is_light)
         await self._read_begun(begun, progress)
         finished = begun.finish()
         return finished if out is None else list(out)
@@ -83,7 +86,7 @@ class Awaiting(Selecting):
     async def _request_async(self, request: Request, out: Any = None) -> Any:
         """Read a selection that is understood already."""
         wanted = request.wanted
-        is_light = isinstance(wanted, Box) or prod(wanted.shape) <= _LIGHT_COUNT
+        is_light = isinstance(wanted, Box) or (prod(wanted.shape) <= _LIGHT_COUNT and not is_large(wanted))
         begun = await work(lambda: self._begin([request], None if out is None else [out]), is_light=is_light)
         await self._read_begun(begun)
         (result,) = begun.finish()
@@ -94,6 +97,8 @@ class Awaiting(Selecting):
             await in_thread(partial(self._read, wanted, target))
         if begun.placed is not None:
             await self._read_async(begun.placed, begun.places, progress)
+        if begun.gathers:
+            await in_thread(begun.gather)
 
     def _new_or_checked(self, shape: tuple[int, ...], out: Any) -> npt.NDArray[Any]:
         return new_result(shape, self.dtype) if out is None else check_out(out, shape, self.dtype)

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ringio import Reader
+from ringio.planning import NamedTuple
 
 from ._fancy import Mask, Points, true_coordinates
+from ._grid import c_strides
 from ._placed import place_points
 from ._planner import Boxes, Planner
 from ._result import new_result
@@ -41,7 +43,12 @@ def read_mask(mask: Mask, target: npt.NDArray[Any], planner: Planner, reader: Re
         count = int(np.count_nonzero(part))
         if count:
             place = target[done : done + count]
-            if not _read_staged(part, start, touched[first : first + rows], place, planner, reader):
+            stage = stage_mask(part, start, touched[first : first + rows], count, target.dtype, planner)
+            if stage is not None:
+                staged = new_result(stage.shape, target.dtype)
+                planner.read(stage.boxes, staged, reader)
+                gather_mask(stage, staged, place)
+            else:
                 coordinates = true_coordinates(part)
                 points = Points((coordinates[0] + start, *coordinates[1:]), (count,))
                 planner.read(place_points(points, place), place, reader)
@@ -62,29 +69,54 @@ def touched_chunks(mask: npt.NDArray[np.bool_], chunk_shape: Sequence[int]) -> n
     return mask
 
 
-def _read_staged(
+class Stage(NamedTuple):
+    """Where whole chunks are read to, those alone that are touched.
+
+    Attributes:
+        boxes: the chunks.
+        shape: of the stage.
+        inside: the part of the mask that has the shape of the stage.
+    """
+
+    boxes: Boxes
+    shape: tuple[int, ...]
+    inside: npt.NDArray[np.bool_]
+
+
+def stage_mask(
     part: npt.NDArray[np.bool_],
     start: int,
     touched: npt.NDArray[np.bool_],
-    target: npt.NDArray[Any],
+    count: int,
+    dtype: np.dtype[Any],
     planner: Planner,
-    reader: Reader,
-) -> bool:
-    """Read whole chunks, those alone that are touched, and take from them what is wanted; False: too few of them is."""
+) -> Stage | None:
+    """The stage for a part of a mask; None: too few of its elements would be wanted.
+
+    Args:
+        part: of the mask.
+        start: where along the first dimension the part begins.
+        touched: whether anything is true in each of its chunks.
+        count: how many are true.
+        dtype: of the array.
+        planner: of the array.
+    """
     chunk_shape = np.array(planner.chunk_shape)
     starts = np.argwhere(touched) * chunk_shape
     ends = np.minimum(starts + chunk_shape, part.shape)
     low, high = starts.min(axis=0), ends.max(axis=0)
     shape = tuple((high - low).tolist())
     item_count = prod(shape)
-    if item_count > _ITEMS_PER_POINT * len(target) or item_count * target.itemsize > _STAGE_NBYTES_MAX:
-        return False
-    stage = new_result(shape, target.dtype)
-    counts, offsets = ends - starts, ((starts - low) * np.array(stage.strides)).sum(axis=1)
+    if item_count > _ITEMS_PER_POINT * count or item_count * dtype.itemsize > _STAGE_NBYTES_MAX:
+        return None
+    strides = c_strides(shape, dtype.itemsize)
+    counts, offsets = ends - starts, ((starts - low) * np.array(strides)).sum(axis=1)
     starts[:, 0] += start
     ones = (1,) * len(shape)
-    boxes = Boxes(starts, counts, np.array([ones], np.int64), planner.layout_of(stage.strides, ones), offsets)
-    planner.read(boxes, stage, reader)
-    inside = part[tuple(map(slice, low.tolist(), high.tolist()))]
-    np.take(stage.reshape(-1), np.flatnonzero(inside), out=target, mode="clip")  # faster than stage[inside]
-    return True
+    boxes = Boxes(starts, counts, np.array([ones], np.int64), planner.layout_of(strides, ones), offsets)
+    return Stage(boxes, shape, part[tuple(map(slice, low.tolist(), high.tolist()))])
+
+
+def gather_mask(stage: Stage, values: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+    """Take what is wanted from a stage that has been read."""
+    np.take(values.reshape(-1), np.flatnonzero(stage.inside), out=target, mode="clip")  # faster than values[inside]

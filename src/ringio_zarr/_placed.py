@@ -70,8 +70,13 @@ def place_points(points: Points | Mask, target: npt.NDArray[Any]) -> PlacedPoint
     return PlacedPoints(points.coordinates, layouts, first_offset(target))
 
 
-def place_all(wanted: Sequence[Wanted], targets: Sequence[npt.NDArray[Any]], planner: Planner) -> Boxes | PlacedPoints:
-    """Selections with a target each, none of them empty, as boxes of one batch; the target of points is flat."""
+def place_all(
+    wanted: Sequence[Wanted | Boxes], targets: Sequence[npt.NDArray[Any]], planner: Planner
+) -> Boxes | PlacedPoints:
+    """Selections with a target each, none of them empty, as boxes of one batch; the target of points is flat.
+
+    What is boxes already is placed as if its target were the only one.
+    """
     if len(wanted) == 1 and isinstance(wanted[0], Points):
         return place_points(wanted[0], targets[0])
     if all(isinstance(one, Box) for one in wanted):
@@ -95,7 +100,9 @@ def place_all(wanted: Sequence[Wanted], targets: Sequence[npt.NDArray[Any]], pla
     )
 
 
-def _place_one(wanted: Wanted, target: npt.NDArray[Any], planner: Planner) -> Boxes:
+def _place_one(wanted: Wanted | Boxes, target: npt.NDArray[Any], planner: Planner) -> Boxes:
+    if isinstance(wanted, Boxes):
+        return wanted
     if isinstance(wanted, Product):
         return place_product(wanted, target, planner)
     if isinstance(wanted, Box):

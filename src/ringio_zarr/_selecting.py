@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -60,6 +60,7 @@ class Begun(NamedTuple):
         targets: where they are read to.
         placed: what is to be read; None: nothing.
         places: the targets of that, which are not empty.
+        gathers: to be called when that has been read.
         apart: what is read by itself, because it would be too many boxes, with its targets.
     """
 
@@ -68,7 +69,13 @@ class Begun(NamedTuple):
     targets: list[npt.NDArray[Any]]
     placed: Boxes | PlacedPoints | None
     places: list[npt.NDArray[Any]]
-    apart: list[tuple[Wanted, npt.NDArray[Any]]]
+    gathers: Sequence[Callable[[], None]]
+    apart: Sequence[tuple[Wanted, npt.NDArray[Any]]]
+
+    def gather(self) -> None:
+        """Bring what has been read to where it belongs."""
+        for gather in self.gathers:
+            gather()
 
     def finish(self) -> list[Any]:
         """The results, once all is read."""
@@ -207,8 +214,9 @@ class Selecting:
     ) -> list[Any]:
         """Many selections in one batch: every chunk is read and decoded once, however many of them want it.
 
-        Lists, coordinates and masks that come to more than 20,000 separate pieces are no part of that batch: they are
-        read before it, one by one, as ``a[selection]`` reads them, and ``progress`` does not count them.
+        Lists, coordinates and masks are part of that batch while they all come to no more than 500,000 separate pieces
+        and 64 MiB of what lies between these. What is more than that is read before it, one by one, as ``a[selection]``
+        reads it, and ``progress`` does not count it.
 
         Args:
             selections: each as it would stand between the brackets.
@@ -226,6 +234,7 @@ class Selecting:
             self._read(wanted, target)
         if begun.placed is not None:
             self._planner.read(begun.placed, begun.places, self._options.get_reader(), progress)
+        begun.gather()
         finished = begun.finish()
         return finished if out is None else list(out)
 
@@ -241,14 +250,16 @@ class Selecting:
             self._target_for(request, result, is_new=out is None)
             for request, result in zip(requests, results, strict=True)
         ]
-        filled = [(one.wanted, target) for one, target in zip(requests, targets, strict=True) if target.size]
-        apart: list[tuple[Wanted, npt.NDArray[Any]]] = []
-        if len(filled) > 1 or not all(isinstance(wanted, Box | Points) for wanted, _ in filled):  # those are no boxes
-            apart = [pair for pair in filled if is_large(pair[0])]
-            filled = [pair for pair in filled if not is_large(pair[0])] if apart else filled
+        filled: Any = [(one.wanted, target) for one, target in zip(requests, targets, strict=True) if target.size]
+        gathers, apart = (), ()
+        # Points alone are no boxes.
+        if any(is_large(wanted) and not (len(filled) == 1 and isinstance(wanted, Points)) for wanted, _ in filled):
+            from ._joined import join  # late: few selections are large
+
+            filled, gathers, apart = join(filled, self._planner, is_regular=self._metadata.axes is None)
         places = [target for _, target in filled]
         placed = place_all([wanted for wanted, _ in filled], places, self._planner) if filled else None
-        return Begun(requests, results, targets, placed, places, apart)
+        return Begun(requests, results, targets, placed, places, gathers, apart)
 
     def _parse(self, selection: Any) -> Request:
         """What ``a[selection]`` means."""

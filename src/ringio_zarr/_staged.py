@@ -30,7 +30,7 @@ _GAP_NBYTES: Final = 512  # to copy so much takes as long as to plan one more bo
 _WORTHWHILE: Final = 0.7  # a stage that leaves more of the runs than this is a copy for nothing
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
     """What is read, and how the result is gathered from it.
 
     Attributes:
@@ -55,7 +55,7 @@ def read_product(product: Product, target: npt.NDArray[Any], planner: Planner, r
         planner.read(place_product(product, target, planner), target, reader)
         return
     chunk_shape = planner.chunk_shape
-    stage = _make_stage(product, chunk_shape, target.itemsize)
+    stage = make_stage(product, chunk_shape, target.itemsize)
     batch_count = -(-box_count(stage.product) // _BATCH_BOXES)
     if stage.gathers:
         batch_count = max(batch_count, -(-prod(stage.product.shape, start=target.itemsize) // _BATCH_NBYTES))
@@ -65,19 +65,24 @@ def read_product(product: Product, target: npt.NDArray[Any], planner: Planner, r
     axis, parts = _split(product, chunk_shape, batch_count)
     for part, places in parts:
         piece = new_result(part.shape, target.dtype)
-        _read_stage(_make_stage(part, chunk_shape, target.itemsize), piece, planner, reader)
+        _read_stage(make_stage(part, chunk_shape, target.itemsize), piece, planner, reader)
         target[(slice(None),) * axis + (places,)] = piece
 
 
-def _read_stage(stage: _Stage, target: npt.NDArray[Any], planner: Planner, reader: Reader) -> None:
+def _read_stage(stage: Stage, target: npt.NDArray[Any], planner: Planner, reader: Reader) -> None:
     values = new_result(stage.product.shape, target.dtype) if stage.gathers else target
     planner.read(place_product(stage.product, values, planner), values, reader)
+    gather_stage(stage, values, target)
+
+
+def gather_stage(stage: Stage, values: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+    """Take what is wanted from a stage that has been read."""
     for number, (axis, places) in enumerate(stage.gathers, 1):
         last = number == len(stage.gathers)
         values = np.take(values, places, axis, out=target if last else None, mode="clip")  # all are inside
 
 
-def _make_stage(product: Product, chunk_shape: Sequence[int], itemsize: int) -> _Stage:
+def make_stage(product: Product, chunk_shape: Sequence[int], itemsize: int) -> Stage:
     """The same product with runs that hold gaps, and all that is needed to leave those out."""
     lengths = list(product.box.counts)
     runs = {run.dimension: run for run in product.runs}
@@ -94,7 +99,7 @@ def _make_stage(product: Product, chunk_shape: Sequence[int], itemsize: int) -> 
             lengths[dimension] = int(runs[dimension].counts.sum())
         inner_nbytes *= lengths[dimension]
     shape = tuple([length for length, sign in zip(lengths, product.box.signs, strict=True) if sign])
-    return _Stage(Product(product.box, tuple(runs[run.dimension] for run in product.runs), shape), tuple(gathers))
+    return Stage(Product(product.box, tuple(runs[run.dimension] for run in product.runs), shape), tuple(gathers))
 
 
 def _merge(run: Runs, reach: int) -> tuple[Runs, _I64] | None:
