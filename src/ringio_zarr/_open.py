@@ -171,7 +171,7 @@ def _find(store: Any, path: str, mode: str, zarr_format: ZarrFormat | None, opti
         raise ValueError(f"mode {mode!r}: ringio_zarr only reads, the mode is 'r'")
     if zarr_format not in (None, 2, 3):
         raise ValueError(f"zarr_format {zarr_format!r}: expected 2, 3 or None")
-    place = find_place(store)
+    place = find_place(store, options.reader)
     inside = join(place.path, normalise_path(path)).strip("/")
     loaded = find(place.store, inside, zarr_format, options.reader, options.use_consolidated, options.cache)
     return _Found(place.store, inside, loaded)

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from ringio.planning import NamedTuple
 
+from ringio import Reader
+
 from ._errors import excerpt
 from ._store import LocalStore
 from ._store_base import Store
@@ -28,13 +30,14 @@ class Place(NamedTuple):
     path: str = ""
 
 
-def find_place(location: Any) -> Place:
+def find_place(location: Any, reader: Reader | None = None) -> Place:
     """The store that a user names, and where in it.
 
     Args:
         location: a path, a ``file://`` URL or another; the path of a zip file, and what is below it; a mapping from
             keys to bytes; a store of obstore, or with obspec's ``get_ranges``; a store of zarr-python; a mapping of
             fsspec.
+        reader: looks whether there is a zip file at a URL that says so; None: the shared one.
 
     Raises:
         ValueError: a URL that names nothing that can be read.
@@ -48,7 +51,7 @@ def find_place(location: Any) -> Place:
             if "::" in location.partition("://")[0]:
                 raise ValueError(f"{excerpt(location)}: chained URLs are of fsspec: open(fsspec.get_mapper(url))")
             if match := re.match(_URL, location):
-                return _of_url(location, match[1].lower())
+                return _of_url(location, match[1].lower(), reader)
         return _of_path(location)
     if isinstance(location, Store):
         return Place(location)
@@ -89,7 +92,21 @@ def _zip_file(path: str) -> tuple[str, str] | None:
     return None
 
 
-def _of_url(url: str, scheme: str) -> Place:
+def _zip_object(url: str, scheme: str, reader: Reader | None) -> Place | None:
+    from ._zip_remote import find_zip
+
+    found = find_zip(url.rstrip("/"), reader)
+    if found is None:
+        return None
+    store, path = found
+    if scheme.startswith("http"):
+        from urllib.parse import unquote
+
+        path = unquote(path)
+    return Place(store, path)
+
+
+def _of_url(url: str, scheme: str, reader: Reader | None) -> Place:
     if scheme != "file":
         if scheme not in _SCHEMES:
             raise ValueError(
@@ -101,6 +118,8 @@ def _of_url(url: str, scheme: str) -> Place:
                 f"{excerpt(url.partition('?')[0])}: a URL with '?' or '#' names one object, not all that is below it; "
                 "credentials are given with store_options="
             )
+        if ".zip" in url and (inside := _zip_object(url, scheme, reader)) is not None:
+            return inside
         from ._remote import RemoteStore
 
         return Place(RemoteStore(url.rstrip("/")))
