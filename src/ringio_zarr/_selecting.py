@@ -251,7 +251,8 @@ class Selecting:
             for request, result in zip(requests, results, strict=True)
         ]
         filled: Any = [(one.wanted, target) for one, target in zip(requests, targets, strict=True) if target.size]
-        gathers, apart = (), ()
+        gathers: Sequence[Callable[[], None]] = ()
+        apart: Sequence[tuple[Wanted, npt.NDArray[Any]]] = ()
         # Points alone are no boxes.
         if any(is_large(wanted) and not (len(filled) == 1 and isinstance(wanted, Points)) for wanted, _ in filled):
             from ._joined import join  # late: few selections are large

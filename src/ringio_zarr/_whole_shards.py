@@ -63,7 +63,8 @@ def _rescale(fill: npt.NDArray[Any], configuration: dict[str, Any], place: Place
     )
     if fill.dtype.kind == "f":
         item = fill.dtype.type
-        return ((fill - item(offset)) * item(scale)).astype(fill.dtype)
+        scaled: npt.NDArray[Any] = ((fill - item(offset)) * item(scale)).astype(fill.dtype)
+        return scaled
     return np.array([(fill[0].item() - offset) * scale]).astype(fill.dtype)
 
 
