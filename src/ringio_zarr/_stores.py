@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ringio.planning import NamedTuple
-
-from ringio import Reader
 
 from ._errors import excerpt
 from ._store import LocalStore
 from ._store_base import Store
+
+if TYPE_CHECKING:
+    from ringio import Reader
 
 _URL: Final = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 _SCHEMES: Final = ("http", "https", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "memory")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ringio import DecodeError, codecs
+from ringio.planning import NamedTuple
 
 from ._errors import MetadataError, Place
 from ._store_base import too_large
