@@ -46,7 +46,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], 
 
 @pytest.fixture
 def reader() -> Iterator[ringio.Reader]:
-    with ringio.Reader(workers=2, store_options={"retries": 3}) as reader:
+    with ringio.Reader(workers=2, store_options={"retries": 6}) as reader:
         yield reader
 
 
@@ -166,9 +166,9 @@ def test_faults_that_pass(latency: Any, data: dict[str, bytes], run: Any, reader
     async def main() -> None:
         arrays = await open_both(url, reader)
         for rules in (
-            [Rule(every=5, status=503)],
-            [Rule(every=4, ending="reset", ending_after_nbytes=40)],
-            [Rule(every=4, ending="cut", ending_after_nbytes=40), Rule(every=3, delay_s=0.05)],
+            [Rule(every=5, status=503, count=12)],
+            [Rule(every=5, ending="reset", ending_after_nbytes=40, count=12)],
+            [Rule(every=5, ending="cut", ending_after_nbytes=40, count=12), Rule(every=3, delay_s=0.05)],
         ):
             latency.rules(*rules)
             await asyncio.gather(*[read_some(arrays[number % 2], number) for number in range(20)])
