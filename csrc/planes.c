@@ -1,15 +1,6 @@
 #include "planes.h"
 
-/* Loops that gcc makes vector instructions of, since interleaving is a pattern that it knows: as fast as
-   c-blosc2's own.  'restrict' is true, and without it nothing could be read ahead of a write. */
-
-static void join_2(const uint8_t *restrict a, const uint8_t *restrict b, uint8_t *restrict target, size_t item_count)
-{
-    for (size_t i = 0; i < item_count; i++) {
-        target[2 * i] = a[i];
-        target[2 * i + 1] = b[i];
-    }
-}
+/* Loops that gcc makes vector instructions of, as planes_join_two() is: as fast as c-blosc2's own. */
 
 static void join_4(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict c,
                    const uint8_t *restrict d, uint8_t *restrict target, size_t item_count)
@@ -43,7 +34,7 @@ void planes_join(const struct planes *planes, size_t first, size_t item_count, u
 {
     const uint8_t *const *at = planes->at;
     if (planes->count == 2)
-        join_2(at[0] + first, at[1] + first, target, item_count);
+        planes_join_two(at[0] + first, at[1] + first, target, item_count);
     else if (planes->count == 4)
         join_4(at[0] + first, at[1] + first, at[2] + first, at[3] + first, target, item_count);
     else

@@ -230,6 +230,11 @@ static void join_rows(const struct planes *planes, int64_t source, int64_t sourc
 {
     size_t item_count = row_nbytes / planes->count;
     int ahead = row_nbytes > 2 * CACHE_LINE_NBYTES && row_nbytes <= ROW_AHEAD_NBYTES_MAX;
+    if (planes->count == 2 && !ahead) {
+        for (int64_t row = 0; row < count; row++, source += source_stride, target += target_stride)
+            planes_join_two(planes->at[0] + source / 2, planes->at[1] + source / 2, target, item_count);
+        return;
+    }
     for (int64_t row = 0; row < count; row++, source += source_stride, target += target_stride) {
         if (ahead && row + ROWS_AHEAD < count)
             scatter_prefetch_row(target + ROWS_AHEAD * target_stride, row_nbytes);
