@@ -96,6 +96,24 @@ def test_idle_memory_is_bounded() -> None:
     assert sum(map(len, _memory._idle)) <= _memory._idle_nbytes_max()
 
 
+def test_the_kernel_may_have_all_but_the_last_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told so of each idle block once another is given back, or passed over, and of a large one at once."""
+    offered: list[int] = []
+    monkeypatch.setattr(_memory, "_offer", lambda memory: offered.append(len(memory) >> 20))
+    arrays = {mib: ringio.empty(mib << 20) for mib in (2, 8, 32)}
+    for mib in (2, 8, 32):
+        del arrays[mib]
+    assert offered == [2, 8]
+    arrays[32] = ringio.empty(32 << 20)
+    del arrays[32]
+    assert offered == [2, 8, 8], "the last one was in use, and is idle again"
+    arrays[8] = ringio.empty(8 << 20)
+    assert offered == [2, 8, 8, 32]
+    large = ringio.empty((64 << 20) + 1)
+    del large
+    assert offered[-1] == 66
+
+
 def test_threads_never_share_a_block() -> None:
     """Arrays that live at the same time in different threads do not overlap."""
 

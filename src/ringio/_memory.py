@@ -33,6 +33,9 @@ _IDLE_SHARE: Final = 4  # of a reader's memory limit
 _MADV_HUGEPAGE: Final = getattr(mmap, "MADV_HUGEPAGE", None)
 # The kernel may take the pages of an idle block when it is short of memory, and else leaves them as they are.
 _MADV_FREE: Final = getattr(mmap, "MADV_FREE", None)
+# To tell it so, and to write to such pages again, takes up to 0.1 ms for 4 MiB. So the block that was given back last
+# is left alone: a loop takes it again at once. Not a large one, which may never be taken again.
+_WARM_NBYTES_MAX: Final = 64 << 20
 
 
 class _Block:
@@ -48,14 +51,25 @@ class _Block:
     def __del__(self) -> None:
         # No lock: this may run at any allocation, so also in the middle of the functions below. A deque needs none.
         with suppress(Exception):  # at the end of the process anything may be gone
-            if _MADV_FREE is not None:
-                self.memory.madvise(_MADV_FREE)
+            with suppress(IndexError):
+                last = _idle.pop()  # so that nobody takes it meanwhile: what it is used for would be lost
+                _offer(last)
+                _idle.append(last)
+            if len(self.memory) > _WARM_NBYTES_MAX:
+                _offer(self.memory)
             _idle.append(self.memory)
             while len(_idle) > _IDLE_MAX or sum(map(len, tuple(_idle))) > _idle_nbytes_max():
                 _idle.popleft()
 
 
-_idle: deque[mmap.mmap] = deque()
+def _offer(memory: mmap.mmap) -> None:
+    """Let the kernel have the pages of a block that is not among the idle ones, and that nobody uses."""
+    if _MADV_FREE is not None:
+        with suppress(OSError):
+            memory.madvise(_MADV_FREE)
+
+
+_idle: deque[mmap.mmap] = deque()  # of all but the last one, the kernel may have the pages
 _idle_limit: list[int] = []
 
 
@@ -74,6 +88,7 @@ def _take(nbytes: int) -> mmap.mmap:
             break
         if nbytes <= len(memory) <= nbytes + nbytes // 4 + _HUGE_PAGE_NBYTES:
             return memory
+        _offer(memory)
         _idle.appendleft(memory)
     rounded = -(-nbytes // _HUGE_PAGE_NBYTES) * _HUGE_PAGE_NBYTES
     try:
@@ -91,7 +106,8 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.uint8) -> NDArray[An
 
     Readers make their results with it, and who makes buffers for ``out=`` may want to do the same. Arrays below 1 MiB
     are numpy's own. Of blocks that no array uses any more at most eight are kept, together up to a sixteenth of the
-    memory there is (of the control group's where that is less); the kernel may take their pages when it needs them.
+    memory there is (of the control group's where that is less). The kernel may take their pages when it needs them, but
+    not those of the one that was given back last, unless that has more than 64 MiB.
 
     Args:
         shape: elements along each dimension, C order.
