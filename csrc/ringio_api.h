@@ -334,14 +334,19 @@ int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *c
 /* ---------------------------------------------------------------------------------------------- items of any length */
 
 /* How NumPy keeps strings: the addresses of NpyString_acquire_allocator(), _release_allocator() and NpyString_pack() of
-   its C API; and how it writes texts of less than 'short_count' bytes, which lie in the 16 bytes of the item itself:
-   the text, zeros, and at the end a byte of 'last_bytes' that goes by the length.  Python looks these up: once. */
+   its C API; and what it makes of texts.  Those of less than 16 bytes lie in the 16 bytes of the item itself: the text,
+   zeros, and at the end a byte of 'last_bytes' that goes by the length.  Others lie in memory that belongs to the
+   dtype, with the length in front: in one byte up to 'medium_max', in 8 bytes above.  The item says where, counted from
+   the start of that memory, and again the length: 8 bytes each, the last of them 'medium_last_byte' or
+   'long_last_byte'.  Python looks all this up: once. */
 struct ringio_string_api {
     uint64_t acquire;
     uint64_t release;
     uint64_t pack;
-    uint32_t short_count; /* at most 16; 0: NumPy packs every text */
     uint8_t last_bytes[16];
+    uint8_t medium_max; /* 255; or 0: all this is not known, and NumPy packs each text */
+    uint8_t medium_last_byte;
+    uint8_t long_last_byte;
 };
 
 /* ringio_unpack_strings() makes items of a StringDType array out of texts that each have their length in front, a
@@ -353,11 +358,15 @@ int64_t ringio_unpack_strings(const uint8_t *source, uint64_t source_nbytes, uin
                               uint64_t wanted, uint8_t *items, const void *dtype, const struct ringio_string_api *api,
                               uint64_t *done_ret);
 
-/* ringio_find_items() says where 'count' items end in 'source' that each have their length in front.  Returns 0, or
-   -EPROTO where 'source' ends too early; 'done_ret' says how many items are good. */
-int64_t ringio_find_items(const uint8_t *source, uint64_t source_nbytes, uint64_t count, uint64_t *ends,
-                          uint64_t *done_ret);
+/* The addresses of PyBytes_FromStringAndSize() or PyUnicode_FromStringAndSize(), and of Py_DecRef(). */
+struct ringio_object_api {
+    uint64_t make;
+    uint64_t release;
+};
 
-/* ringio_expand_items() makes them all 'width' bytes long, with zeros behind; 'ends' are those that were found, and no
-   item is longer than that. */
-void ringio_expand_items(const uint8_t *source, const uint64_t *ends, uint64_t count, uint64_t width, uint8_t *target);
+/* ringio_make_objects() makes Python objects of such items: 'wanted' of them from 'first' on, in place of the 'objects'
+   that are there, which may be NULL.  Returns 0, -EPROTO where 'source' ends too early, -ECANCELED where 'make' has
+   raised an exception; 'done_ret' says how many items are good.
+   Needs the GIL, which cffi lets go: to be called by way of ctypes. */
+int64_t ringio_make_objects(const uint8_t *source, uint64_t source_nbytes, uint64_t count, uint64_t first,
+                            uint64_t wanted, void **objects, const struct ringio_object_api *api, uint64_t *done_ret);

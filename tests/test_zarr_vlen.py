@@ -249,13 +249,49 @@ def test_strings_straight_to_their_places(texts: list[str], data: st.DataObject)
         assert array.copy().tolist() == texts[first : first + count]
 
 
-def test_bytes_of_very_different_lengths() -> None:
-    """A long item among many short ones, NULs at their ends: no time for all to be as long as that one."""
+@pytest.mark.parametrize("has_api", [True, False])
+def test_bytes_of_very_different_lengths(monkeypatch: pytest.MonkeyPatch, has_api: bool) -> None:
+    """A long item among many short ones, NULs at their ends; also where Python's C API cannot be had."""
+    if not has_api:
+        monkeypatch.setattr("ringio._strings._object_api", lambda kind: None)
     for long in (b"", b"x" * 100 + b"\0", b"x" * 100_000 + b"\0\0"):
         values = np.array([b"", b"\0", b"a\0", long, b"a\0b"] * 20, object)
         got = VlenCodec("vlen-bytes").decode(numcodecs.VLenBytes().encode(values))
         assert got.tolist() == values.tolist()
         assert {type(item) for item in got} == {bytes}
+    with pytest.raises(ValueError, match="item 1 of 2 ends behind the data"):
+        VlenCodec("vlen-bytes").decode(b"\2\0\0\0\1\0\0\0a\2\0\0\0b")
+
+
+@given(st.lists(st.text(max_size=400), min_size=1), st.data())
+def test_strings_that_are_written_again(texts: list[str], data: st.DataObject) -> None:
+    """To numpy they are strings as its own: it writes shorter and longer ones in their places."""
+    encoded = numcodecs.VLenUTF8().encode(np.array([*texts, ""], object)[: len(texts)])
+    array = VlenCodec("vlen-utf8", STRING_DTYPE).decode(encoded)
+    for _ in range(5):
+        number = data.draw(st.integers(0, len(texts) - 1))
+        texts[number] = texts[number][: data.draw(st.integers(0, 300))] * data.draw(st.integers(0, 2))
+        array[number] = texts[number]
+        assert array.tolist() == texts
+    array[...] = "x" * 300
+    assert set(array.tolist()) == {"x" * 300}
+
+
+@given(st.lists(st.binary(max_size=20), min_size=1), st.data())
+def test_objects_straight_to_their_places(items: list[bytes], data: st.DataObject) -> None:
+    """Any row of them; the objects that were there are let go."""
+    values = np.empty(len(items), object)
+    values[:] = items
+    encoded = numcodecs.VLenBytes().encode(values)
+    first = data.draw(st.integers(0, len(items)))
+    before = object()
+    held = sys.getrefcount(before)
+    target = np.full(data.draw(st.integers(0, len(items) - first)), before, object)
+    VlenCodec("vlen-bytes").for_chunk((len(items),), np.dtype(object)).fill(encoded, target, first)
+    assert target.tolist() == items[first : first + len(target)]
+    assert sys.getrefcount(before) == held
+    with pytest.raises(ValueError, match="item 0 of 1 is not valid utf-8"):
+        VlenCodec("vlen-utf8").decode(b"\1\0\0\0\1\0\0\0\xff")
 
 
 def test_slices_of_strings(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ._named import NamedTuple
 from ._plan import BoundPlan
 from ._plan_records import PlanRecords
 from ._records import MAX_U64, NO_FILE
-from ._stages import Origin, string_filler
+from ._stages import Origin, item_filler
 from .codecs import CompiledChain
 
 _NO_STEP: Final = 0xFFFFFFFF
@@ -223,7 +223,7 @@ class Decoder:
             chain = self._chains[int(record["chain"])]
             origin = self._plan.origin(task, request)._replace(length=end - start)
             encoded = memoryview(buffer)[start:end]
-            if chain.dtype.kind == "T" and self._fill_strings(record, chain, encoded, origin):
+            if chain.dtype.kind in "TO" and self._fill_items(record, chain, encoded, origin):
                 return None
             chunk = chain.decode(encoded, origin)
             self._write(lambda: self._place(record, chain, chunk))
@@ -260,8 +260,8 @@ class Decoder:
         counts = self._records.counts[number].tolist()
         return _view(self._arrays[target], self._target_starts[number], counts, walks)  # type: ignore[arg-type]
 
-    def _fill_strings(self, record: Any, chain: CompiledChain, encoded: memoryview, origin: Origin) -> bool:
-        """Strings that lie in a row, in the chunk and in the target, need no chunk in between; whether they did."""
+    def _fill_items(self, record: Any, chain: CompiledChain, encoded: memoryview, origin: Origin) -> bool:
+        """Items of any length that lie in a row, in chunk and target, need no chunk in between; whether they do."""
         projections = self._projections(record)
         if len(projections) != 1:
             return False
@@ -271,7 +271,7 @@ class Decoder:
         if first is None or not target.flags.c_contiguous or not target.flags.aligned:
             return False
         self._check(target, chain)
-        fill = string_filler(chain.stages, encoded, origin)
+        fill = item_filler(chain.stages, encoded, target.dtype, origin)
         if fill is None:
             return False
         self._write(lambda: fill(target, first))

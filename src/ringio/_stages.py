@@ -140,11 +140,10 @@ class PythonStage(NamedTuple):
             path, offset, length, chunk = origin
             raise codec_error(self.name, error, path=path, offset=offset, length=length, chunk=chunk) from error
 
-    @property
-    def strings(self) -> VlenCodec | None:
-        """The codec, where it is one that puts strings in their places itself."""
+    def filler(self, dtype: np.dtype[Any]) -> VlenCodec | None:
+        """The codec, where it is one that puts items of this dtype in their places itself."""
         owner = getattr(self.decode, "__self__", None)
-        return owner if isinstance(owner, VlenCodec) and owner.can_fill else None
+        return owner if isinstance(owner, VlenCodec) and owner.can_fill(dtype) else None
 
 
 Stage: TypeAlias = NativeStage | PythonStage
@@ -181,24 +180,27 @@ def run_stages(
         raise codec_error(name, error, path=path, offset=offset, length=length, chunk=chunk) from error
 
 
-def string_filler(stages: Sequence[Stage], encoded: Data, origin: Origin) -> Callable[[NDArray[Any], int], None] | None:
-    """Decode the strings of one chunk up to the last codec, which puts them straight to where they belong.
+def item_filler(
+    stages: Sequence[Stage], encoded: Data, dtype: np.dtype[Any], origin: Origin
+) -> Callable[[NDArray[Any], int], None] | None:
+    """Decode the items of one chunk, of any length, up to the last codec, which puts them straight where they belong.
 
     Args:
         stages: in decoding order.
         encoded: the encoded bytes.
+        dtype: strings or Python objects.
         origin: where the bytes are from, for messages.
 
     Returns:
-        What does that for some of them. It is called with a target of ``StringDType``, in C order, and with the item of
-        the decoded chunk that is its first; there must be enough. None: these stages make something else.
+        What does that for some of them. It is called with a target of this dtype, in C order, and with the item of the
+        decoded chunk that is its first; there must be enough. None: these stages make something else.
 
     Raises:
         DecodeError, UnsupportedCodecError: they cannot be decoded; also what is returned.
         MemoryError: there is not enough.
     """
     last = stages[-1] if stages else None
-    if not isinstance(last, PythonStage) or (codec := last.strings) is None:
+    if not isinstance(last, PythonStage) or (codec := last.filler(dtype)) is None:
         return None
     data = encoded
     for stage in stages[:-1]:

@@ -11,12 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ._strings import can_unpack, expand_items, find_items, unpack_strings
+from ._strings import can_unpack, make_objects, unpack_strings
 
 _LENGTH_NBYTES: Final = 4
-# Items are made equally long on their way to Python objects unless that takes so much more memory than they do.
-_MOST_TIMES: Final = 8
-_FREE_NBYTES: Final = 1 << 20
 
 
 class VlenCodec:
@@ -38,10 +35,9 @@ class VlenCodec:
         self._dtype = np.dtype(object) if dtype is None else dtype
         self._count = count
 
-    @property
-    def can_fill(self) -> bool:
-        """Whether there is :meth:`fill`."""
-        return self.codec_id == "vlen-utf8" and self._dtype.kind == "T" and can_unpack()
+    def can_fill(self, dtype: np.dtype[Any]) -> bool:
+        """Whether :meth:`fill` takes arrays of this dtype."""
+        return dtype.kind == "O" or (self.codec_id == "vlen-utf8" and dtype.kind == "T" and can_unpack())
 
     def for_chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> VlenCodec:
         """The codec for chunks of so many items of this dtype."""
@@ -55,31 +51,30 @@ class VlenCodec:
         """
         with memoryview(data).cast("B") as view:
             count = self._count_of(view)
-            items = view[_LENGTH_NBYTES:]
-            if self.codec_id == "vlen-bytes":
-                return _as_bytes(items, count)
-            dtype = self._dtype if self._dtype.kind == "T" else np.dtypes.StringDType()
-            strings = np.empty(count, dtype)
-            if can_unpack():
-                unpack_strings(items, count, strings)
-                return strings.astype(object) if self._dtype.kind == "O" else strings
-            result = np.empty(count, object)
-            result[:] = [str(item, "utf-8") for item in _split(items, find_items(items, count))]
-            return result
+            target = np.empty(count, self._dtype if self.can_fill(self._dtype) else object)
+            self._fill(view, count, target, 0)
+            return target
 
     def fill(self, data: Any, target: NDArray[Any], first: int) -> None:
         """Some of the items, where they belong: the others cost little, and nothing is copied.
 
         Args:
             data: the bytes of a chunk.
-            target: of the codec's dtype, in C order.
+            target: of a dtype that :meth:`can_fill` takes, in C order.
             first: which item of the chunk is its first; there are enough.
 
         Raises:
             ValueError: as :meth:`decode`; what is wrong with the text of other items is not noticed.
         """
         with memoryview(data).cast("B") as view:
-            unpack_strings(view[_LENGTH_NBYTES:], self._count_of(view), target, first)
+            self._fill(view, self._count_of(view), target, first)
+
+    def _fill(self, data: memoryview, count: int, target: NDArray[Any], first: int) -> None:
+        if target.dtype.kind == "T":
+            unpack_strings(data[_LENGTH_NBYTES:], count, target, first)
+        else:
+            kind = "bytes" if self.codec_id == "vlen-bytes" else "str"
+            make_objects(kind, data[_LENGTH_NBYTES:], count, target, first)
 
     def _count_of(self, data: memoryview) -> int:
         if len(data) < _LENGTH_NBYTES:
@@ -105,30 +100,3 @@ class VlenCodec:
 
     def _key(self) -> tuple[str, np.dtype[Any], int | None]:
         return self.codec_id, self._dtype, self._count
-
-
-def _as_bytes(data: memoryview, count: int) -> NDArray[Any]:
-    """Items as Python's bytes, which numpy makes out of bytes of one length."""
-    ends = find_items(data, count)
-    lengths = np.diff(ends, prepend=np.uint64(0)) - np.uint64(_LENGTH_NBYTES)
-    width = max(1, int(lengths.max(initial=0)))
-    if width * count > max(_FREE_NBYTES, _MOST_TIMES * len(data)):
-        result = np.empty(count, object)
-        result[:] = _split(data, ends)
-        return result
-    result = expand_items(data, ends, width).astype(object)
-    # To numpy, zeros at the end are no part of an item.
-    last = np.frombuffer(data, np.uint8)[ends - np.uint64(1)] if count else np.empty(0, np.uint8)
-    for number in np.flatnonzero((last == 0) & (lengths > 0)).tolist():
-        end = int(ends[number])
-        result[number] = bytes(data[end - int(lengths[number]) : end])
-    return result
-
-
-def _split(data: memoryview, ends: NDArray[np.uint64]) -> list[bytes]:
-    stored = bytes(data)
-    items, start = [], _LENGTH_NBYTES
-    for end in ends.tolist():
-        items.append(stored[start:end])
-        start = end + _LENGTH_NBYTES
-    return items
