@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <libdeflate.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <zstd.h>
 
@@ -69,6 +70,32 @@ size_t decoder_scratch_nbytes(const struct decoder *decoder)
     return decoder->steps[0].nbytes + decoder->steps[1].nbytes + decoder->blocks[0].nbytes + decoder->blocks[1].nbytes;
 }
 
+/* Threads that are none of a reader's call ringio_decode() over and over: their decoders are kept in between, with
+   contexts and scratch, which else would be made for each chunk.  No lock, which fork() could leave locked. */
+#define SPARE_COUNT 8
+static _Atomic(struct decoder *) spares[SPARE_COUNT];
+
+static struct decoder *take_spare(void)
+{
+    for (int i = 0; i < SPARE_COUNT; i++) {
+        struct decoder *decoder = atomic_exchange_explicit(&spares[i], NULL, memory_order_acquire);
+        if (decoder != NULL)
+            return decoder;
+    }
+    return decoder_new();
+}
+
+static void keep_spare(struct decoder *decoder)
+{
+    for (int i = 0; i < SPARE_COUNT; i++) {
+        struct decoder *none = NULL;
+        if (atomic_compare_exchange_strong_explicit(&spares[i], &none, decoder, memory_order_release,
+                                                    memory_order_relaxed))
+            return;
+    }
+    decoder_free(decoder);
+}
+
 struct ZSTD_DCtx_s *decoder_zstd(struct decoder *decoder)
 {
     if (decoder->zstd == NULL)
@@ -113,14 +140,36 @@ int codec_check_size(const struct ringio_codec *codec, struct codec_error *error
     return fits ? 0 : codec_wrong_size(error, nbytes, codec->decoded_nbytes);
 }
 
+static int works_in_place(const struct ringio_codec *codec)
+{
+    return codec->kind == RINGIO_CODEC_SWAP || codec->kind == RINGIO_CODEC_SWAP_FIELD || codec_items_in_place(codec);
+}
+
 /* A step may write into the target if all that is left to do there can be done in place. */
 static int writes_target(const struct ringio_codec *codecs, uint32_t step, uint32_t step_count)
 {
     for (uint32_t i = step + 1; i < step_count; i++) {
-        if (codecs[i].kind != RINGIO_CODEC_SWAP && codecs[i].kind != RINGIO_CODEC_SWAP_FIELD)
+        if (!works_in_place(&codecs[i]))
             return 0;
     }
     return 1;
+}
+
+/* What a step has to give right where 'wanted' is wanted in the end, and all steps behind it work in place: whole items
+   of theirs, and for sums all items before. */
+static struct interval wanted_of(const struct ringio_codec *codecs, uint32_t step, uint32_t step_count,
+                                 struct interval wanted)
+{
+    for (uint32_t i = step_count - 1; i > step; i--) {
+        if (codecs[i].kind == RINGIO_CODEC_RESCALE)
+            return (struct interval){0, SIZE_MAX}; /* looks at every item whether it makes sense */
+        int computes = codecs[i].kind >= RINGIO_CODEC_SUM;
+        size_t itemsize = computes || codecs[i].itemsize == 0 ? 8 : codecs[i].itemsize; /* 8 is of no type too small */
+        size_t missing = wanted.end % itemsize ? itemsize - wanted.end % itemsize : 0;
+        wanted.first = codecs[i].kind == RINGIO_CODEC_SUM ? 0 : wanted.first - wanted.first % itemsize;
+        wanted.end = wanted.end < SIZE_MAX - missing ? wanted.end + missing : SIZE_MAX;
+    }
+    return wanted;
 }
 
 static int holds(const struct scratch *scratch, const uint8_t *at)
@@ -161,7 +210,8 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
         return bad_chain(error);
     uint8_t *output = target;
     int is_last_writer = writes_target(codecs, step, step_count);
-    decoder->wanted = is_last_writer ? wanted : (struct interval){0, SIZE_MAX}; /* the next step needs it all */
+    decoder->wanted = is_last_writer ? wanted_of(codecs, step, step_count, wanted)
+                                     : (struct interval){0, SIZE_MAX}; /* the next step needs it all */
     decoder->planes.count = step + 1 == step_count && keeps_scratch(decoder) ? plane_count : 0;
     if (is_last_writer) {
         if (codec->decoded_nbytes != target_nbytes ||
@@ -248,13 +298,14 @@ int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *c
         error.got = RINGIO_PLAN_TARGET_BOX;
         status = -RINGIO_BAD_PLAN;
     } else {
-        struct decoder *decoder = decoder_new();
+        struct decoder *decoder = take_spare();
         status = decoder == NULL ? codec_no_memory()
                                  : codec_decode_chain(decoder, chain, codecs, data, target, (size_t)decoded_nbytes,
                                                       (struct interval){0, SIZE_MAX}, &decoded, NULL, &error);
         if (status == 0 && decoded.data != target && decoded.nbytes > 0)
             memcpy(target, decoded.data, decoded.nbytes);
-        decoder_free(decoder);
+        if (decoder != NULL)
+            keep_spare(decoder);
     }
     if (failure != NULL) {
         *failure = (struct ringio_failure){.status = status,

@@ -197,19 +197,22 @@ struct sums {
     double twice;
 };
 
+/* 'sums' is in no loop, since the compiler must take it for one of the items, and store it each time. */
 static void add_up(struct block *block, enum family family, struct sums *sums)
 {
     size_t count = block->count;
+    struct sums sum = *sums;
     if (family == INTEGER) {
         for (size_t i = 0; i < count; i++)
-            block->items.integers[i] = sums->integer += block->items.integers[i];
+            block->items.integers[i] = sum.integer += block->items.integers[i];
     } else if (family == FLOAT) {
         for (size_t i = 0; i < count; i++)
-            block->items.floats[i] = sums->single += block->items.floats[i];
+            block->items.floats[i] = sum.single += block->items.floats[i];
     } else {
         for (size_t i = 0; i < count; i++)
-            block->items.doubles[i] = sums->twice += block->items.doubles[i];
+            block->items.doubles[i] = sum.twice += block->items.doubles[i];
     }
+    *sums = sum;
 }
 
 static void scale_floats(struct block *block, float scale, float offset)
@@ -246,8 +249,6 @@ static int rescale(struct block *block, const struct item_type *type, uint64_t s
     return 1;
 }
 
-/* ------------------------------------------------------------------------------------------------------- the codecs */
-
 static double as_double(uint64_t bits)
 {
     double value;
@@ -283,6 +284,79 @@ static int compute(const struct ringio_codec *codec, const struct item_type *fro
     return 1;
 }
 
+/* --------------------------------------------------------------------------------------- without a block in between */
+
+#define SUM_LOOP(type)                                                                                                 \
+    do {                                                                                                               \
+        type sum = 0, item;                                                                                            \
+        for (size_t i = 0; i < count; i++) {                                                                           \
+            memcpy(&item, source + i * sizeof item, sizeof item);                                                      \
+            sum = (type)(sum + item);                                                                                  \
+            memcpy(target + i * sizeof sum, &sum, sizeof sum);                                                         \
+        }                                                                                                              \
+        return;                                                                                                        \
+    } while (0)
+
+/* Sums of integers of 'nbytes'; in place where source and target are the same. */
+static void sum_integers(size_t nbytes, const uint8_t *source, uint8_t *target, size_t count)
+{
+    switch (nbytes) {
+    case 1: SUM_LOOP(uint8_t);
+    case 2: SUM_LOOP(uint16_t);
+    case 4: SUM_LOOP(uint32_t);
+    default: SUM_LOOP(uint64_t);
+    }
+}
+
+#define SCALE_LOOP(from, to)                                                                                           \
+    do {                                                                                                               \
+        for (size_t i = 0; i < count; i++) {                                                                           \
+            from item;                                                                                                 \
+            memcpy(&item, source + i * sizeof item, sizeof item);                                                      \
+            to scaled = (to)(item / scale + offset);                                                                   \
+            memcpy(target + i * sizeof scaled, &scaled, sizeof scaled);                                                \
+        }                                                                                                              \
+        return 1;                                                                                                      \
+    } while (0)
+
+#define SCALE_FROM(from)                                                                                               \
+    if (to->nbytes == sizeof(float))                                                                                   \
+        SCALE_LOOP(from, float);                                                                                       \
+    else                                                                                                               \
+        SCALE_LOOP(from, double)
+
+/* Scales integers that are packed floats in most archives.  Returns 0 for other types. */
+static int scale_integers(const struct item_type *from, const struct item_type *to, double scale, double offset,
+                          const uint8_t *restrict source, uint8_t *restrict target, size_t count)
+{
+    switch (from->code) {
+    case RINGIO_TYPE_I8: SCALE_FROM(int8_t);
+    case RINGIO_TYPE_U8: SCALE_FROM(uint8_t);
+    case RINGIO_TYPE_I16: SCALE_FROM(int16_t);
+    case RINGIO_TYPE_U16: SCALE_FROM(uint16_t);
+    case RINGIO_TYPE_I32: SCALE_FROM(int32_t);
+    default: return 0;
+    }
+}
+
+/* What archives have most, in one loop; from and to items of this machine's byte order.  Returns 0 where that is not
+   what is to be done. */
+static int decode_directly(const struct ringio_codec *codec, const struct item_type *from, const struct item_type *to,
+                           const uint8_t *source, uint8_t *target, size_t count)
+{
+    if (from->family != INTEGER || from->is_swapped || to->is_swapped)
+        return 0;
+    if (codec->kind == RINGIO_CODEC_SCALE)
+        return scale_integers(from, to, as_double(codec->scale), as_double(codec->offset), source, target, count);
+    if (codec->kind != RINGIO_CODEC_SUM || to->family != INTEGER || from->nbytes != to->nbytes ||
+        to->code == RINGIO_TYPE_BOOL)
+        return 0;
+    sum_integers(to->nbytes, source, target, count);
+    return 1;
+}
+
+/* ------------------------------------------------------------------------------------------------------- the codecs */
+
 /* Whether the core can do this with these types; ringio.codecs asks for nothing else. */
 static int can_compute(const struct ringio_codec *codec, const struct item_type *from, const struct item_type *to)
 {
@@ -296,10 +370,32 @@ static int can_compute(const struct ringio_codec *codec, const struct item_type 
     }
 }
 
+int codec_items_in_place(const struct ringio_codec *codec)
+{
+    struct item_type from, to;
+    return codec->kind >= RINGIO_CODEC_SUM && codec->kind <= RINGIO_CODEC_RESCALE &&
+           describe(codec->types & 0xffff, &from) && describe(codec->types >> 16, &to) && from.nbytes == to.nbytes &&
+           !(codec->kind == RINGIO_CODEC_SCALE && from.family == INTEGER); /* scale_integers() */
+}
+
+/* Leaves out items that nobody wants, as far as the others do not depend on them. */
+static void narrow_down(const struct ringio_codec *codec, struct interval wanted, size_t from_nbytes, size_t to_nbytes,
+                        const uint8_t **source, uint8_t **target, size_t *count)
+{
+    if (codec->kind == RINGIO_CODEC_RESCALE)
+        return; /* each item is looked at whether it makes sense */
+    size_t end = wanted.end / to_nbytes + (wanted.end % to_nbytes != 0);
+    size_t first = codec->kind == RINGIO_CODEC_SUM ? 0 : wanted.first / to_nbytes;
+    end = end < *count ? end : *count;
+    first = first < end ? first : end;
+    *source += first * from_nbytes;
+    *target += first * to_nbytes;
+    *count = end - first;
+}
+
 int codec_items_decode(struct decoder *decoder, const struct ringio_codec *codec, struct span source, uint8_t *target,
                        size_t target_nbytes, struct span *decoded, struct codec_error *error)
 {
-    (void)decoder;
     (void)target_nbytes;
     struct item_type from, to;
     if (!describe(codec->types & 0xffff, &from) || !describe(codec->types >> 16, &to) ||
@@ -312,9 +408,12 @@ int codec_items_decode(struct decoder *decoder, const struct ringio_codec *codec
     int status = codec_check_size(codec, error, nbytes);
     if (status != 0)
         return status;
+    *decoded = (struct span){target, nbytes};
+    narrow_down(codec, decoder->wanted, from.nbytes, to.nbytes, &source.data, &target, &left);
+    if (decode_directly(codec, &from, &to, source.data, target, left))
+        return 0;
     struct sums sums = {0, -0.0f, -0.0}; /* so that a first item of -0.0 stays that */
     struct block work;
-    *decoded = (struct span){target, nbytes};
     while (left > 0) {
         size_t count = left < BLOCK_COUNT ? left : BLOCK_COUNT;
         load(&from, source.data, count, &work);

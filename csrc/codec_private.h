@@ -53,6 +53,9 @@ int codec_checksum_verify(const struct ringio_codec *codec, checksum_fn *checksu
 /* blosclz_decode() decodes one BloscLZ stream.  Returns how many bytes it wrote, 0 for damaged input. */
 size_t blosclz_decode(struct span source, uint8_t *target, size_t target_nbytes);
 
+/* codec_items_in_place() says whether codec_items_decode() may have one place as its source and its target. */
+int codec_items_in_place(const struct ringio_codec *codec);
+
 /* codec_shuffle_prepare() lets c-blosc2 find out what the processor can do, which it does at first use and without a
    lock.  To be called before any shuffle is undone. */
 void codec_shuffle_prepare(void);

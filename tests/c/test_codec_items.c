@@ -156,6 +156,72 @@ static void test_anything(void)
     }
 }
 
+#define STEP_COUNT_MAX 4
+
+/* A codec that can follow one that gives 'nbytes'; its decoded_nbytes are set. */
+static struct ringio_codec draw_codec(uint64_t *state, size_t nbytes)
+{
+    static const uint32_t all[] = {RINGIO_TYPE_I8,  RINGIO_TYPE_U16, RINGIO_TYPE_I32, RINGIO_TYPE_I32 | RINGIO_TYPE_BIG,
+                                   RINGIO_TYPE_I16, RINGIO_TYPE_F32, RINGIO_TYPE_F64, RINGIO_TYPE_U64};
+    static const size_t sizes[] = {1, 2, 4, 4, 2, 4, 8, 8};
+    static const uint32_t kinds[] = {RINGIO_CODEC_SHUFFLE, RINGIO_CODEC_SWAP,  RINGIO_CODEC_SUM,
+                                     RINGIO_CODEC_CAST,    RINGIO_CODEC_SCALE, RINGIO_CODEC_RESCALE};
+    uint64_t from = random_below(state, 8), to = random_below(state, 8);
+    struct ringio_codec codec = {.kind = kinds[random_below(state, 6)],
+                                 .itemsize = (uint32_t)(1u << random_below(state, 4)),
+                                 .decoded_nbytes = nbytes};
+    if (codec.kind < RINGIO_CODEC_SUM)
+        return codec;
+    to = random_below(state, 3) || codec.kind == RINGIO_CODEC_RESCALE ? from : to;
+    codec.types = types(all[from], all[to]);
+    codec.scale = codec.kind == RINGIO_CODEC_RESCALE ? 1 : bits_of(3);
+    codec.offset = codec.kind == RINGIO_CODEC_RESCALE ? 0 : bits_of(0.5);
+    codec.decoded_nbytes = nbytes / sizes[from] * sizes[to];
+    return codec;
+}
+
+/* A chain gives what its codecs give one after the other, where that is wanted; some of them work in place. */
+static void test_chains(void)
+{
+    uint64_t state = 13;
+    uint8_t bytes[512], expected[PAGE_NBYTES];
+    for (int round = 0; round < 100000; round++) {
+        struct ringio_codec codecs[STEP_COUNT_MAX];
+        size_t first_nbytes = 8 * random_below(&state, sizeof bytes / 8 + 1), nbytes = first_nbytes;
+        uint32_t count = (uint32_t)(1 + random_below(&state, STEP_COUNT_MAX));
+        int status = 0;
+        for (size_t i = 0; i < nbytes; i++)
+            expected[i] = bytes[i] = (uint8_t)random_below(&state, 5);
+        for (uint32_t i = 0; i < count && status == 0; i++) {
+            struct span decoded;
+            codecs[i] = draw_codec(&state, nbytes);
+            if (codecs[i].decoded_nbytes % 8 != 0 || codecs[i].decoded_nbytes > PAGE_NBYTES)
+                status = -1;
+            else
+                status = decode(&codecs[i], (struct span){expected, nbytes}, &decoded);
+            if (status == 0)
+                memmove(expected, decoded.data, nbytes = decoded.nbytes);
+        }
+        if (status != 0)
+            continue;
+        struct ringio_chain chain = {
+            .decoded_nbytes = nbytes, .encoded_nbytes_max = PAGE_NBYTES, .codec_count = count};
+        struct interval wanted = {random_below(&state, nbytes + 1), random_below(&state, 2) ? SIZE_MAX : 0};
+        if (wanted.end == 0)
+            wanted.end = wanted.first + random_below(&state, nbytes - wanted.first + 1);
+        size_t end = wanted.end < nbytes ? wanted.end : nbytes;
+        uint8_t *source = source_end - first_nbytes, *target = target_end - nbytes;
+        memcpy(source, bytes, first_nbytes);
+        memset(target, 0xa5, nbytes);
+        struct span decoded;
+        struct codec_error error;
+        CHECK(codec_decode_chain(decoder, &chain, codecs, (struct span){source, first_nbytes}, target, nbytes, wanted,
+                                 &decoded, NULL, &error) == 0);
+        CHECK(decoded.nbytes == nbytes);
+        CHECK(memcmp(decoded.data + wanted.first, expected + wanted.first, end - wanted.first) == 0);
+    }
+}
+
 int main(void)
 {
     source_end = make_guarded();
@@ -167,6 +233,7 @@ int main(void)
     test_swapped_fields();
     test_items();
     test_anything();
+    test_chains();
     decoder_free(decoder);
     return 0;
 }
