@@ -22,14 +22,37 @@ import numpy.typing as npt
 from _common import say
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+REFLECTANCE_SCALE = 10000  # as of Sentinel-2
+
+# What is in the arrays, and the dtype of the ``.npy`` file with their values.
+CONTENTS = {
+    "satellite": "<i2",  # examples/satellite.py
+    "reflectance": "<f4",  # the same, divided by REFLECTANCE_SCALE
+    "formula": "<u2",  # (x + y·y/32 + z³) mod 65536
+    "stations": "<U30",  # names of places, texts of any length: see station_names()
+    "station-bytes": "S40",  # the same in UTF-8, as bytes of any length
+}
+VLEN_DTYPES = {"stations": "string", "station-bytes": "variable_length_bytes"}
+
+# Filters and compressor of v2 arrays, as archives have them: plain zlib; what netCDF-4 files have, read by kerchunk or
+# converted; filters of numcodecs; the compressor of zarr-python's tutorial.
+V2_CODECS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "zlib": ([], {"id": "zlib", "level": 1}),
+    "shuffle-zlib": ([{"id": "shuffle", "elementsize": 2}], {"id": "zlib", "level": 4}),
+    "delta-zstd": ([{"id": "delta", "dtype": "<i2"}, {"id": "shuffle", "elementsize": 2}], {"id": "zstd", "level": 3}),
+    "scale-blosc": (
+        [{"id": "fixedscaleoffset", "scale": REFLECTANCE_SCALE, "offset": 0, "dtype": "<f4", "astype": "<i2"}],
+        {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 1},
+    ),
+}
 
 
 @dataclass(frozen=True)
 class ArraySpec:
     """An array on disk."""
 
-    content: str  # "satellite": examples/satellite.py, int16; "formula": (x + y·y/32 + z³) mod 65536, uint16
-    codec: str  # "lz4" (blosc with byte shuffle), "zstd", "zlib" (v2 only) or "raw"
+    content: str  # a key of CONTENTS
+    codec: str  # "lz4" (blosc with byte shuffle), "zstd" or "raw"; v2: "raw", or a key of V2_CODECS
     shape: tuple[int, ...]
     chunk: tuple[int, ...]  # the innermost
     shard: tuple[int, ...] | None = None
@@ -37,7 +60,7 @@ class ArraySpec:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.int16 if self.content == "satellite" else np.uint16)
+        return np.dtype(CONTENTS[self.content])
 
     @property
     def nbytes(self) -> int:
@@ -70,17 +93,36 @@ def write_array(directory: Path, spec: ArraySpec) -> tuple[Path, Path]:
 
 def slabs(spec: ArraySpec) -> Iterator[npt.NDArray[Any]]:
     """The array's content, a few planes of the first dimension at a time."""
-    if spec.content == "satellite":
+    if spec.content in ("satellite", "reflectance"):
         sys.path.insert(0, str(EXAMPLES))
         from satellite import frames
 
-        yield from (frame[None] for frame in frames(spec.shape))
+        scale = REFLECTANCE_SCALE if spec.content == "reflectance" else 1
+        yield from ((frame[None] / scale if scale != 1 else frame[None]) for frame in frames(spec.shape))
+        return
+    if spec.content in VLEN_DTYPES:
+        names = station_names(spec.shape[0])
+        yield names if spec.content == "stations" else np.char.encode(names, "utf-8")
         return
     length, height, width = spec.shape
     y, z = np.arange(height, dtype=np.uint64)[:, None], np.arange(width, dtype=np.uint64)[None, :]
     plane = y * y // 32 + z**3
     for x in range(length):
         yield ((plane + np.uint64(x)) % 65536).astype(np.uint16)[None]
+
+
+def station_names(count: int) -> npt.NDArray[np.str_]:
+    """Names such as "Wien Hohe Warte" or "Île de Bréhat 0417": 5 to 30 characters, the mean is 17, some not ASCII."""
+    coasts = ["Aberdeen", "Ålesund", "Cape Town", "Île de Bréhat", "Lagos", "Port Moresby", "Punta Arenas", "Reykjavík"]
+    plains = ["Bogotá", "Chiang Mai", "Edmonton", "Kraków", "Nairobi", "Salt Lake City", "São Paulo", "Ulaanbaatar"]
+    others = ["Genève", "Mount Washington", "Novosibirsk", "Oslo", "Quito", "Tōkyō", "Wien", "Zürich"]
+    sites = ["", "", "", " Airport", " Coast Guard", " Harbour", " Hohe Warte", " Observatory", " University"]
+    rng = np.random.default_rng(17)
+    texts = np.char.add(rng.choice(coasts + plains + others, count), rng.choice(sites, count))
+    numbers = np.char.mod(" %04d", rng.integers(0, 10_000, count))
+    # Names that would be too short alone, and a third of the others, have a number.
+    numbered = (np.char.str_len(texts) < 5) | (rng.random(count) < 1 / 3)
+    return np.where(numbered, np.char.add(texts, numbers), texts).astype("<U30")
 
 
 def write_truth(path: Path, spec: ArraySpec) -> None:
@@ -98,12 +140,19 @@ def create(path: Path, spec: ArraySpec) -> Any:
     import zarr
     from zarr.codecs import BloscCodec, ZstdCodec
 
-    options: dict[str, Any] = {"shape": spec.shape, "dtype": spec.dtype, "chunks": spec.chunk, "shards": spec.shard}
+    options: dict[str, Any] = {"shape": spec.shape, "chunks": spec.chunk, "shards": spec.shard}
+    options["dtype"] = VLEN_DTYPES.get(spec.content, spec.dtype)
     if spec.zarr_format == 2:
-        import numcodecs
+        from numcodecs import get_codec
 
+        filters, compressor = V2_CODECS.get(spec.codec, ([], None))
+        encoders = [get_codec(filter_) for filter_ in filters] or None
         return zarr.create_array(
-            str(path), **options, zarr_format=2, compressors=numcodecs.Zlib(1) if spec.codec == "zlib" else None
+            str(path),
+            **options,
+            zarr_format=2,
+            filters=encoders,
+            compressors=None if compressor is None else get_codec(compressor),
         )
     compressors: dict[str, Any] = {
         "lz4": BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=spec.dtype.itemsize),
@@ -124,7 +173,8 @@ def write(directory: Path, spec: ArraySpec) -> None:
     array = create(unfinished, spec)
     step = (spec.shard or spec.chunk)[0]  # whole shards: a shard is written once
     for first in range(0, spec.shape[0], step):
-        array[first : first + step] = values[first : first + step]
+        part = values[first : first + step]
+        array[first : first + step] = part.astype(object) if spec.content == "station-bytes" else part
     shutil.rmtree(path, ignore_errors=True)
     unfinished.replace(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import _file_contenders
 import _range_contenders
 import _suite_contenders
-from _arrays import write_array
+from _arrays import VLEN_DTYPES, write_array
 from _common import GIB, KIB, MIB, say
 from _encoded import Extents, encoded_array, locate, wanted_chunks
 from _workloads import FilesWorkload, RangeWorkload, SuiteWorkload, Workload, ZarrWorkload
@@ -87,10 +88,12 @@ def zarr_contest(workload: ZarrWorkload, directory: Path) -> Contest:
     )
     encoded_nbytes = int(extents.nbytes.sum())
     crop_count = sum(map(len, batches))
+    is_vlen = workload.array.content in VLEN_DTYPES
+    chunk_size = f"{prod(array.inner_chunk):,} items" if is_vlen else size_name(array.chunk_nbytes)
     description = (
         f"{crop_count:,} {workload.unit} of {times(workload.crop_shape)} {array_dtype(workload)} out of "
         f"{times(workload.array.shape)}, {len(batches[0]):,} in a batch. They touch {pair_count:,} inner chunks of "
-        f"{size_name(array.chunk_nbytes)}, {chunk_count:,} of them distinct in their batch, "
+        f"{chunk_size}, {chunk_count:,} of them distinct in their batch, "
         f"{encoded_nbytes / MIB:,.0f} MiB as they are stored."
     )
     return Contest(
@@ -103,7 +106,7 @@ def zarr_contest(workload: ZarrWorkload, directory: Path) -> Contest:
         unit=workload.unit,
         unit_count=crop_count,
         chunk_count=chunk_count,
-        result_nbytes=crop_count * task.crop_nbytes,
+        result_nbytes=crop_count * prod(workload.crop_shape) * array.itemsize,
         cold=workload.cold,
         disk=Disk(tuple(map(str, extents.paths)), request_nbytes, encoded_nbytes),
     )
@@ -205,7 +208,7 @@ def times(shape: Sequence[int]) -> str:
 
 
 def array_dtype(workload: ZarrWorkload) -> str:
-    return str(workload.array.dtype)
+    return VLEN_DTYPES.get(workload.array.content, str(workload.array.dtype))
 
 
 def size_name(nbytes: int) -> str:

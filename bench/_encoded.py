@@ -1,7 +1,7 @@
 """Where the encoded chunks of a Zarr array lie, found without any Zarr library: what the limits decode.
 
-Knows what the benchmarks write and no more: v3 with or without one level of sharding (index at the end), and v2; every
-chunk is there; one compressor, or none.
+Knows what the benchmarks write and no more: v3 with or without one level of sharding (index at the end), and v2, with
+filters too; every chunk is there; one compressor, or none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 INDEX_ENTRY_NBYTES, INDEX_CHECKSUM_NBYTES = 16, 4
+VLEN_ITEMSIZES = {"string": 16, "variable_length_bytes": 8}
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,18 @@ class EncodedArray:
     shape: tuple[int, ...]
     inner_chunk: tuple[int, ...]
     shard: tuple[int, ...]  # where there are no shards, the inner chunk
-    itemsize: int
+    itemsize: int  # of strings, what numpy keeps for each beside its text
     codec: str  # "blosc", "zstd", "gzip", "zlib" or "raw"
     key_parts: tuple[str, str]  # what a chunk's key starts with, and what separates its numbers
+    compressed_itemsize: int  # of what the compressor was given: filters may make smaller items
 
     @property
     def chunk_nbytes(self) -> int:
         return self.itemsize * math.prod(self.inner_chunk)
+
+    @property
+    def decompressed_nbytes(self) -> int:
+        return self.compressed_itemsize * math.prod(self.inner_chunk)
 
     @property
     def inner_grid(self) -> tuple[int, ...]:
@@ -57,11 +63,12 @@ def encoded_array(path: str | Path) -> EncodedArray:
         configuration = codecs[0]["configuration"]
         assert configuration["index_location"] == "end", "the index is looked for at the end of a shard"
         inner_chunk, codecs = tuple(configuration["chunk_shape"]), configuration["codecs"]
-    names = [codec["name"] for codec in codecs if codec["name"] != "bytes"]
+    names = [codec["name"] for codec in codecs if codec["name"] not in ("bytes", "vlen-utf8", "vlen-bytes")]
     assert len(names) <= 1, f"one compressor or none is due, not {names}"
-    itemsize = np.dtype(document["data_type"]).itemsize
+    itemsize = VLEN_ITEMSIZES.get(document["data_type"]) or np.dtype(document["data_type"]).itemsize
+    codec = names[0] if names else "raw"
     return EncodedArray(
-        path, tuple(document["shape"]), inner_chunk, shard, itemsize, names[0] if names else "raw", ("c/", "/")
+        path, tuple(document["shape"]), inner_chunk, shard, itemsize, codec, ("c/", "/"), compressed_itemsize=itemsize
     )
 
 
@@ -70,7 +77,11 @@ def v2_array(path: Path, document: dict[str, Any]) -> EncodedArray:
     codec = document["compressor"]["id"] if document["compressor"] else "raw"
     separator = document.get("dimension_separator", ".")
     itemsize = np.dtype(document["dtype"]).itemsize
-    return EncodedArray(path, tuple(document["shape"]), chunk, chunk, itemsize, codec, ("", separator))
+    made = [np.dtype(filter_["astype"]).itemsize for filter_ in document["filters"] or () if "astype" in filter_]
+    compressed_itemsize = made[-1] if made else itemsize
+    return EncodedArray(
+        path, tuple(document["shape"]), chunk, chunk, itemsize, codec, ("", separator), compressed_itemsize
+    )
 
 
 def wanted_chunks(array: EncodedArray, starts: Integers, crop_shape: Sequence[int]) -> list[Integers]:

@@ -61,6 +61,15 @@ WHOLE = (
     "TensorStore, all futures into `ts.array(out)`",
     *SINGLE,
 )
+FILTERED = (
+    *LIMITS,
+    "ringio",
+    "ringio, `out=`",
+    "TensorStore, all futures at once",
+    *THREADED,
+    "zarr-python, fused pipeline, one by one",
+)
+STRINGS = ("ringio, `array[...]`", *SINGLE)  # TensorStore has no such data types
 
 
 @dataclass(frozen=True)
@@ -124,9 +133,19 @@ def tiny(side: int) -> ArraySpec:
     return ArraySpec("satellite", "lz4", (16, 1024, 1024, 4), (1, 16, side, 4), (4, 512, 512, 4))
 
 
+def whole(name: str, title: str, array: ArraySpec, contenders: tuple[str, ...] = WHOLE) -> ZarrWorkload:
+    return ZarrWorkload(name, title, array, array.shape, 1, 1, aligned=True, unit="arrays", contenders=contenders)
+
+
 CUBES = ArraySpec("satellite", "lz4", (256, 512, 512, 1), (32, 32, 32, 1), (256, 256, 256, 1))
 CHUNK_FILES = satellite("lz4", steps=16, sharded=False)
 V2 = satellite("zlib", steps=16, sharded=False, zarr_format=2)
+# One band in chunks of 128 KiB, as gridded data in netCDF-4 files has them.
+NETCDF, DELTA, SCALED = (
+    ArraySpec(content, codec, (32, 1024, 1024, 1), (1, 256, 256, 1), zarr_format=2)
+    for content, codec in (("satellite", "shuffle-zlib"), ("satellite", "delta-zstd"), ("reflectance", "scale-blosc"))
+)
+NAMES, NAME_BYTES = (ArraySpec(content, "zstd", (1_000_000,), (10_000,)) for content in ("stations", "station-bytes"))
 CROP, ONE, CHUNK = (4, 128, 128, 10), (1, 1, 1, 1), (1, 64, 64, 10)
 TABLE = ArraySpec("formula", "lz4", (65536, 8, 64), (32, 8, 64), (4096, 8, 64))
 LZ4, ZSTD, RAW = (satellite(codec) for codec in ("lz4", "zstd", "raw"))
@@ -140,6 +159,11 @@ ZARR_WORKLOADS = (
     ZarrWorkload("crops-cubes", "64³ crops, blosc-lz4, 32³ inner chunks in 256³ shards", CUBES, (64, 64, 64, 1)),
     ZarrWorkload("crops-files", "Crops, blosc-lz4, a file per 80 KiB chunk", CHUNK_FILES, CROP),
     ZarrWorkload("crops-v2", "Crops, Zarr v2, zlib, a file per 80 KiB chunk", V2, CROP, 64),
+    ZarrWorkload("filters-netcdf", "Crops, Zarr v2, shuffle and zlib", NETCDF, (4, 128, 128, 1), contenders=FILTERED),
+    whole("filters-delta", "Zarr v2, delta, shuffle, zstd", DELTA),
+    whole("filters-scale", "Zarr v2, fixedscaleoffset, blosc", SCALED),
+    whole("strings", "A million names, `string`", NAMES, STRINGS),
+    whole("strings-bytes", "A million names, `variable_length_bytes`", NAME_BYTES, STRINGS),
     ZarrWorkload("points-batch", "2,000 points in one batch", LZ4, ONE, 2000, 2000, unit="points", contenders=POINTS),
     ZarrWorkload("vindex", "20,000 points, `vindex`", LZ4, ONE, 20_000, 20_000, unit="points", contenders=VINDEX),
     ZarrWorkload(
@@ -149,7 +173,7 @@ ZARR_WORKLOADS = (
     ZarrWorkload(
         "chunks-single", "Chunks, one at a time", LZ4, CHUNK, 500, 1, True, unit="chunks", contenders=ONE_BY_ONE
     ),
-    ZarrWorkload("whole", "One array read whole", LZ4, LZ4.shape, 1, 1, True, unit="arrays", contenders=WHOLE),
+    whole("whole", "One array read whole", LZ4),
     ZarrWorkload("crops-lz4-cold", "Crops, blosc-lz4, cold", LZ4, CROP, cold=True, contenders=COLD_CROPS),
     ZarrWorkload("crops-raw-cold", "Crops, raw, cold", RAW, CROP, cold=True, contenders=COLD_CROPS),
     ZarrWorkload(

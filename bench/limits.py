@@ -5,7 +5,7 @@
 
 decoder limit
     The distinct encoded chunks of every batch, in memory already, decoded by the bare C library: one thread per core,
-    each with one context and one target that it uses again.  No reading, no planning, no placing.
+    each with one context and one target that it uses again.  No reading, no planning, no placing, and no filters.
 memory limit
     As many bytes as the workload gives, copied once from memory into memory that was touched before, on every core.
     Batches of one chunk, or of less than a MiB, leave the other cores idle in both limits.
@@ -125,9 +125,9 @@ def decoder_limit(path: str, batches: Sequence[Integers], crop_shape: Sequence[i
     source, places = load(extents)
     pieces = np.zeros((len(chunks), PIECE_COLUMNS), np.int64)
     pieces[:, 0], pieces[:, 1] = places[row], extents.nbytes[row]
-    pieces[:, 3] = array.itemsize if point else array.chunk_nbytes
+    pieces[:, 3] = array.itemsize if point else array.decompressed_nbytes
     pieces[:, 4], pieces[:, 5] = items, int(point)
-    stride_nbytes = -(-array.chunk_nbytes // 4096) * 4096
+    stride_nbytes = -(-array.decompressed_nbytes // 4096) * 4096
     threads = thread_count(max(len(rows[0]) for rows in per_batch))
     target = np.ones(stride_nbytes * threads, np.uint8)
     run = make_run(array.codec, source, pieces, target, stride_nbytes, threads)
