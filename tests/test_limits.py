@@ -117,6 +117,7 @@ class TestMemory:
 
             path, backend = sys.argv[1:]
             data = open(path, "rb").read()
+            ringio.Reader  # imported while there is memory: it is about reads
             ranges = [(path, i * 5000, 4000) for i in range(400)] + [(path, 0, None)]
             rights = [data[i * 5000 : i * 5000 + 4000] for i in range(400)] + [data]
             failed = succeeded = 0
