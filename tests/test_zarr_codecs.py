@@ -445,3 +445,25 @@ ringio_zarr.open(sys.argv[2])[...]
 assert "numcodecs" in sys.modules and "zarr" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, tmp_path / "a", tmp_path / "b"], check=True)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("name", ["pcodec", "zfpy"])
+def test_codecs_that_take_packages_of_their_own(tmp_path, name, zarr_format):
+    """Where these are installed."""
+    pytest.importorskip(name)
+    import zarr.codecs.numcodecs as coded
+
+    module = pytest.importorskip(f"numcodecs.{name}")
+    data = NUMBERS.astype("<f4") * np.float32(1.25)
+    options = {} if name == "pcodec" else {"mode": 4, "tolerance": 0.001}
+    if zarr_format == 2:
+        make = module.PCodec if name == "pcodec" else module.ZFPY
+        write_v2(tmp_path / "a", data, [], make(**options))
+    else:
+        make = coded.PCodec if name == "pcodec" else coded.ZFPY
+        array = zarr.create_array(
+            tmp_path / "a", shape=data.shape, dtype="<f4", chunks=(10, 8), serializer=make(**options), compressors=None
+        )
+        array[...] = data
+    check(tmp_path / "a")
