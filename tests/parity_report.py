@@ -1,4 +1,4 @@
-"""The parity matrix as a table: what is tried, what ringio_zarr reads as zarr-python does, what it refuses and why.
+"""The parity matrix as a table: what is tried, what matches zarr-python and TensorStore, what is refused and why.
 
     python tests/parity_report.py                 # all of it, some minutes
     python tests/parity_report.py --only string   # cases whose name has this in it
@@ -19,10 +19,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from parity.cases import Case, attempt_write, cases
-from parity.compare import Outcome, Result, compare, open_both
+from parity.compare import Outcome, Result, compare, compare_with_tensorstore, open_both
 from parity.selections import selections
 
 UNWRITTEN = "zarr-python cannot write it"
+TENSORSTORE = {Outcome.MATCHES: "as TensorStore", Outcome.UNREADABLE: "TensorStore cannot"}
 
 
 def check(case: Case, root: Path) -> list[tuple[str, Result]] | None:
@@ -33,7 +34,8 @@ def check(case: Case, root: Path) -> list[tuple[str, Result]] | None:
     ours, theirs, problem = open_both(path)
     if problem is not None:
         return [("open", problem)]
-    return [(name, compare(read, ours, theirs)) for name, read in selections(case.shape).items()]
+    results = [(name, compare(read, ours, theirs)) for name, read in selections(case.shape).items()]
+    return [*results, ("TensorStore", compare_with_tensorstore(ours, path, case.zarr_format))]
 
 
 def main() -> int:
@@ -54,7 +56,7 @@ def main() -> int:
             if results is None:
                 row[UNWRITTEN] += 1
                 continue
-            row.update(result.outcome.value for _, result in results)
+            row.update(_column(name, result) for name, result in results)
         for name, result in results or ():
             if result.outcome in (Outcome.DIFFERS, Outcome.REFUSED):
                 detail = result.detail.replace(directory, "")
@@ -64,6 +66,12 @@ def main() -> int:
     _print_table(table)
     _print_problems(problems)
     return 1 if problems else 0
+
+
+def _column(name: str, result: Result) -> str:
+    if name == "TensorStore":
+        return TENSORSTORE.get(result.outcome, result.outcome.value)
+    return result.outcome.value
 
 
 def _axes(case: Case) -> Iterable[tuple[str, str]]:
@@ -77,7 +85,7 @@ def _axes(case: Case) -> Iterable[tuple[str, str]]:
 
 
 def _print_table(table: dict[tuple[str, str], Counter[str]]) -> None:
-    columns = [outcome.value for outcome in Outcome] + [UNWRITTEN]
+    columns = [outcome.value for outcome in Outcome] + [*TENSORSTORE.values(), UNWRITTEN]
     print(f"| {'':41} | " + " | ".join(columns) + " |")
     print(f"|{'-' * 43}|" + "|".join("-" * (len(column) + 1) + ":" for column in columns) + "|")
     for axis, value in sorted(table, key=lambda key: (key[0] == "all", key[0])):

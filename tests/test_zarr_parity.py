@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parity.cases import V2_CHECKSUMS, V2_COMPRESSORS, V3_COMPRESSORS, Case, attempt_write, cases
-from parity.compare import Outcome, compare, open_both
+from parity.compare import Outcome, compare, compare_with_tensorstore, open_both
 from parity.selections import FEW, selections
 
 # Compressors see bytes: all of them with these, a few with the others.  parity_report.py has every pair.
@@ -32,3 +32,5 @@ def test_an_array_reads_as_with_zarr_python(case: Case, tmp_path: Path) -> None:
         if name in FEW or case.codec == "default":
             result = compare(read, ours, theirs)
             assert result.outcome in (Outcome.MATCHES, Outcome.UNREADABLE), f"{name}: {result.detail}"
+    result = compare_with_tensorstore(ours, path, case.zarr_format)
+    assert result.outcome in (Outcome.MATCHES, Outcome.UNREADABLE), f"TensorStore: {result.detail}"

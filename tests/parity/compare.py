@@ -114,3 +114,29 @@ def open_both(path: Path) -> tuple[Any, Any, Result | None]:
         outcome = Outcome.REFUSED if isinstance(our_error, REFUSALS) else Outcome.DIFFERS
         return ours, theirs, Result(outcome, f"{our_error!r:.300}")
     return ours, theirs, None
+
+
+def read_by_tensorstore(path: Path, zarr_format: int) -> Any:
+    """All of an array; None where TensorStore cannot read it."""
+    import tensorstore
+
+    driver = {"driver": "zarr" if zarr_format == 2 else "zarr3", "kvstore": {"driver": "file", "path": str(path)}}
+    try:
+        return tensorstore.open(driver, open=True).result().read().result()
+    except (ValueError, NotImplementedError):  # what it calls INVALID_ARGUMENT, UNIMPLEMENTED, FAILED_PRECONDITION
+        return None
+
+
+def compare_with_tensorstore(ours: Any, path: Path, zarr_format: int) -> Result:
+    """The whole array, next to what TensorStore makes of it."""
+    theirs = read_by_tensorstore(path, zarr_format)
+    if theirs is None:
+        return Result(Outcome.UNREADABLE)
+    got = np.asarray(ours[...])
+    if theirs.ndim > got.ndim and got.dtype.kind in "SV":  # bytes are a dimension of their own there
+        return Result(Outcome.MATCHES if theirs.tobytes() == got.tobytes() else Outcome.DIFFERS, "bytes")
+    if theirs.dtype.kind != got.dtype.kind:
+        return Result(Outcome.DIFFERS, f"dtype {got.dtype!r}, TensorStore has {theirs.dtype!r}")
+    # It gives native byte order.
+    problem = same(np.ascontiguousarray(got.astype(theirs.dtype)).reshape(got.shape), np.asarray(theirs))
+    return Result(Outcome.DIFFERS if problem else Outcome.MATCHES, problem)
