@@ -40,7 +40,8 @@ def _of_zarr(store: Any) -> Store:
         from ._mapping import MappingStore
 
         return MappingStore(store._store_dict, store)
-    if name == "ZipStore" and isinstance(getattr(store, "path", None), str | os.PathLike):
+    # A zip file that is being written has no directory yet: the store is asked.
+    if name == "ZipStore" and store.read_only and isinstance(getattr(store, "path", None), str | os.PathLike):
         from ._zip import ZipStore
 
         return ZipStore(store.path)

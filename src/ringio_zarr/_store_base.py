@@ -88,6 +88,47 @@ class Store(ABC):
         """Forget what is known of the store's contents."""
 
 
+class StorePath:
+    """A place in a store.
+
+    Args:
+        store: the store.
+        path: of a node in it, without a slash at either end.
+
+    Example:
+        >>> import ringio_zarr
+        >>> ringio_zarr.open("temperature.zarr").store_path  # doctest: +SKIP
+        StorePath(LocalStore, 'file:///data/temperature.zarr')
+    """
+
+    __slots__ = ("path", "store")
+
+    def __init__(self, store: Store, path: str = "") -> None:
+        self.store = store
+        self.path = path
+
+    @property
+    def read_only(self) -> bool:
+        """True: ringio_zarr does not write."""
+        return True
+
+    def __truediv__(self, name: str) -> StorePath:
+        return StorePath(self.store, normalise_path(f"{self.path}/{name}"))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StorePath) and (self.store, self.path) == (other.store, other.path)
+
+    def __hash__(self) -> int:
+        return hash((self.store, self.path))
+
+    def __str__(self) -> str:
+        place = self.store.location(self.path)
+        return f"file://{place}" if place.startswith("/") else place
+
+    def __repr__(self) -> str:
+        return f"StorePath({type(self.store).__name__}, {str(self)!r})"
+
+
 def too_large(where: str, nbytes: int, limit_nbytes: int) -> RingioError:
     """The error for a document, or with a limit of its own for a chunk or a shard, of so many bytes."""
     if limit_nbytes == MAX_DOCUMENT_NBYTES:

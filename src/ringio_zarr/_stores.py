@@ -10,7 +10,7 @@ from ringio.planning import NamedTuple
 
 from ._errors import excerpt
 from ._store import LocalStore
-from ._store_base import Store
+from ._store_base import Store, StorePath
 
 if TYPE_CHECKING:
     from ringio import Reader
@@ -50,12 +50,14 @@ def find_place(location: Any, reader: Reader | None = None) -> Place:
     if isinstance(location, str):
         if "://" in location:
             if "::" in location.partition("://")[0]:
-                raise ValueError(f"{excerpt(location)}: chained URLs are of fsspec: open(fsspec.get_mapper(url))")
+                return _of_fsspec(location, "chained URLs are read with fsspec, which does not know this one")
             if match := re.match(_URL, location):
                 return _of_url(location, match[1].lower(), reader)
         return _of_path(location)
     if isinstance(location, Store):
         return Place(location)
+    if isinstance(location, StorePath):
+        return Place(location.store, location.path)
     if isinstance(location, os.PathLike):
         path = os.fspath(location)
         if not isinstance(path, str):
@@ -110,9 +112,9 @@ def _zip_object(url: str, scheme: str, reader: Reader | None) -> Place | None:
 def _of_url(url: str, scheme: str, reader: Reader | None) -> Place:
     if scheme != "file":
         if scheme not in _SCHEMES:
-            raise ValueError(
-                f"{excerpt(url)}: {scheme}:// is not supported; http, https, s3, gs, az, abfs, memory and file are, "
-                "and with open(fsspec.get_mapper(url)) what fsspec has"
+            return _of_fsspec(
+                url,
+                f"{scheme}:// is not supported; http, https, s3, gs, az, abfs, memory, file and what fsspec has are",
             )
         if "?" in url or "#" in url:
             raise ValueError(
@@ -132,3 +134,14 @@ def _of_url(url: str, scheme: str, reader: Reader | None) -> Place:
     if parts.query or parts.fragment:
         raise ValueError(f"{excerpt(url)}: '?' and '#' of a file name are written %3F and %23 in a URL")
     return _of_path(unquote(parts.path))
+
+
+def _of_fsspec(url: str, problem: str) -> Place:
+    """What only fsspec has, where it is installed and knows it."""
+    try:
+        import fsspec
+    except ImportError:
+        raise ValueError(f"{excerpt(url)}: {problem} (pip install fsspec)") from None
+    if url.partition("::")[0].partition("://")[0] not in fsspec.available_protocols():
+        raise ValueError(f"{excerpt(url)}: {problem}")
+    return find_place(fsspec.get_mapper(url))
