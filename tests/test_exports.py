@@ -62,6 +62,11 @@ RINGIO_ZARR = {
     "UnsupportedError",
     "BoundsCheckError",
     "VindexInvalidSelectionError",
+    "errors",
+    "load",
+    "storage",
+    "tree",
+    "__version__",
 }
 
 

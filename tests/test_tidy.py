@@ -54,9 +54,9 @@ RINGIO_FLOORS = [
     ["__main__"],
 ]
 RINGIO_ZARR_FLOORS = [
-    ["_grid", "_known", "_result", "_selection"],
+    ["_absent", "_adapted", "_grid", "_known", "_result", "_selection", "_zarr_python", "storage"],
     ["_cache", "_errors", "_fancy", "_fields"],
-    ["_bridge", "_document", "_readers", "_store_base"],
+    ["errors", "_bridge", "_document", "_readers", "_store_base"],
     ["_axes", "_codecs", "_dtypes", "_keys", "_parts", "_remote", "_zip_members"],
     ["_fill", "_mapping", "_zip"],
     ["_zip_remote"],
@@ -82,6 +82,7 @@ RINGIO_ZARR_FLOORS = [
     ["_selecting"],
     ["_awaiting"],
     ["_array"],
+    ["_tree"],
     ["_group"],
     ["_open"],
     ["_async_array", "_open_async"],

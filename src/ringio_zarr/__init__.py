@@ -11,16 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 # Where it cannot be imported that is said now, and it wants to know of forks from the beginning.
-import ringio as _ringio  # noqa: F401
+from ringio import __version__
 
 if TYPE_CHECKING:
+    from . import errors, storage
     from ._array import Array
     from ._async_array import AsyncArray
     from ._async_group import AsyncGroup
     from ._cache import ShardIndexCache as Cache
     from ._errors import MetadataError, UnsupportedError
     from ._group import Group
-    from ._open import open, open_array, open_consolidated, open_group  # noqa: A004  # as zarr.open
+    from ._open import load, open, open_array, open_consolidated, open_group, tree  # noqa: A004  # as zarr.open
     from ._open_async import open_array_async, open_async, open_group_async
     from ._selection import BoundsCheckError, VindexInvalidSelectionError
 
@@ -34,6 +35,9 @@ __all__ = [
     "MetadataError",
     "UnsupportedError",
     "VindexInvalidSelectionError",
+    "__version__",
+    "errors",
+    "load",
     "open",
     "open_array",
     "open_array_async",
@@ -41,6 +45,8 @@ __all__ = [
     "open_consolidated",
     "open_group",
     "open_group_async",
+    "storage",
+    "tree",
 ]
 
 # All else is imported when it is first used: where each name is.
@@ -54,6 +60,7 @@ _LATE: Final = {
     "MetadataError": "_errors",
     "UnsupportedError": "_errors",
     "VindexInvalidSelectionError": "_selection",
+    "load": "_open",
     "open": "_open",
     "open_array": "_open",
     "open_array_async": "_open_async",
@@ -61,8 +68,10 @@ _LATE: Final = {
     "open_consolidated": "_open",
     "open_group": "_open",
     "open_group_async": "_open_async",
+    "tree": "_open",
 }
 _RENAMED: Final = {"Cache": "ShardIndexCache"}  # what is called otherwise where it is
+_MODULES: Final = ("errors", "storage")
 
 
 def __dir__() -> list[str]:
@@ -72,8 +81,11 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:  # for type checkers there is what is imported above, and nothing else
 
     def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f".{name}", __name__)
         if name not in _LATE:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            why_not = import_module("._absent", __name__).why_not
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{why_not(name)}")
         found = getattr(import_module(f".{_LATE[name]}", __name__), _RENAMED.get(name, name))
         globals()[name] = found
         return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ._adapted import order_of
 from ._awaiting import Awaiting
 from ._chain import build_pipeline
 from ._described import Described
@@ -23,6 +24,8 @@ from ._single import FEW_CHUNKS
 from ._store_base import Store
 
 if TYPE_CHECKING:
+    from ringio_zarr import AsyncArray
+
     from ._explain import Explanation
     from ._info import ArrayInfo
 
@@ -49,6 +52,8 @@ class Array(Awaiting, Described, Node):
     def __init__(self, store: Store, path: str, metadata: ArrayMetadata, options: Options) -> None:
         if options.allow_pickle:
             metadata = metadata._replace(allow_pickle=True)
+        if options.order and metadata.zarr_format == 3:  # v2 says itself what it is
+            metadata = metadata._replace(order=options.order)
         super().__init__(store, path, metadata, options)
         self._metadata = metadata
         self._location = self.location
@@ -115,13 +120,39 @@ class Array(Awaiting, Described, Node):
 
     @property
     def order(self) -> str:
-        """The order of elements in the chunks of v2, "C" or "F"; v3 says "C"."""
+        """The order of elements in the chunks of v2, "C" or "F", and of results; of v3 that of results alone."""
         return self._metadata.order
 
     @property
     def dimension_names(self) -> tuple[str | None, ...] | None:
         """A name, or None, for each dimension; None where the document has no names."""
         return self._metadata.dimension_names
+
+    @classmethod
+    def open(cls, store: Any, **options: Any) -> Array:
+        """:func:`ringio_zarr.open_array`."""
+        from ringio_zarr import open_array  # by its public name: it stands above this module
+
+        return open_array(store, **options)
+
+    @property
+    def async_array(self) -> AsyncArray:
+        """The same array for event loops."""
+        from ringio_zarr import AsyncArray
+
+        return AsyncArray(self)
+
+    def with_config(self, config: Any) -> Array:
+        """The same array with another ``order`` of results, of ``config={"order": "F"}``; v2 says itself what it is."""
+        order = order_of(config)
+        return (
+            self
+            if order is None
+            else Array(self._store, self._path, self._metadata, self._options._replace(order=order))
+        )
+
+    def __bool__(self) -> bool:
+        return True  # as zarr-python's arrays, which have no length
 
     def __len__(self) -> int:
         if not self._shape:

@@ -9,6 +9,7 @@ from ._fancy import normalise_coordinates, normalise_mask, normalise_orthogonal,
 from ._fields import pop_fields
 from ._info import ArrayInfo
 from ._open import open_array
+from ._result import check_prototype
 from ._selecting import Request
 from ._selection import normalise_basic
 from ._steps import in_thread
@@ -43,33 +44,47 @@ class AsyncArray:
         """The same array for other threads."""
         return self._array
 
-    async def getitem(self, selection: Any) -> Any:
+    async def getitem(self, selection: Any, *, prototype: Any = None) -> Any:
         """``a[selection]``."""
+        check_prototype(prototype)
         return await self._array.read_async(selection)
 
-    async def get_basic_selection(self, selection: Any = ..., *, out: Any = None, fields: Any = None) -> Any:
+    async def get_basic_selection(
+        self, selection: Any = ..., *, out: Any = None, fields: Any = None, prototype: Any = None
+    ) -> Any:
         """As ``Array.get_basic_selection``."""
+        check_prototype(prototype)
         array = self._array
         box = normalise_basic(selection, array.shape, array.location)
         return await array._request_async(Request(box, fields or None, not box.shape), out)
 
-    async def get_orthogonal_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+    async def get_orthogonal_selection(
+        self, selection: Any, *, out: Any = None, fields: Any = None, prototype: Any = None
+    ) -> Any:
         """As ``Array.get_orthogonal_selection``."""
+        check_prototype(prototype)
         wanted = normalise_orthogonal(selection, self._array.shape, self._array.location)
         return await self._array._request_async(Request(wanted, fields or None), out)
 
-    async def get_coordinate_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+    async def get_coordinate_selection(
+        self, selection: Any, *, out: Any = None, fields: Any = None, prototype: Any = None
+    ) -> Any:
         """As ``Array.get_coordinate_selection``."""
+        check_prototype(prototype)
         wanted = normalise_coordinates(selection, self._array.shape, self._array.location)
         return await self._array._request_async(Request(wanted, fields or None), out)
 
-    async def get_mask_selection(self, mask: Any, *, out: Any = None, fields: Any = None) -> Any:
+    async def get_mask_selection(self, mask: Any, *, out: Any = None, fields: Any = None, prototype: Any = None) -> Any:
         """As ``Array.get_mask_selection``."""
+        check_prototype(prototype)
         wanted = normalise_mask(mask, self._array.shape, self._array.location)
         return await self._array._request_async(Request(wanted, fields or None), out)
 
-    async def get_block_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+    async def get_block_selection(
+        self, selection: Any, *, out: Any = None, fields: Any = None, prototype: Any = None
+    ) -> Any:
         """As ``Array.get_block_selection``."""
+        check_prototype(prototype)
         wanted = self._array._parse_blocks(selection)
         return await self._array._request_async(Request(wanted, fields or None), out)
 
@@ -82,6 +97,10 @@ class AsyncArray:
     def vindex(self) -> AsyncVIndex:
         """``await a.vindex.getitem(...)``: coordinates, or a mask."""
         return AsyncVIndex(self._array)
+
+    def with_config(self, config: Any) -> AsyncArray:
+        """As ``Array.with_config``."""
+        return AsyncArray(self._array.with_config(config))
 
     async def info_complete(self) -> ArrayInfo:
         """As ``Array.info_complete``."""

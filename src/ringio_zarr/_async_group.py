@@ -7,10 +7,11 @@ from typing import Any
 
 from ._array import Array
 from ._async_array import AsyncArray
-from ._group import Group, Tree
+from ._group import Group
 from ._info import GroupInfo
 from ._open import open_group
 from ._steps import in_thread
+from ._tree import Tree
 
 
 class AsyncGroup:
@@ -68,9 +69,12 @@ class AsyncGroup:
         for name in await in_thread(lambda: list(self._group.keys())):
             yield name
 
-    async def members(self, max_depth: int | None = 0) -> AsyncIterator[tuple[str, AsyncArray | AsyncGroup]]:
+    async def members(
+        self, max_depth: int | None = 0, *, use_consolidated_for_children: bool = True
+    ) -> AsyncIterator[tuple[str, AsyncArray | AsyncGroup]]:
         """Paths below this group and what is there, as ``Group.members``."""
-        for name, node in await in_thread(lambda: self._group.members(max_depth)):
+        how = {"use_consolidated_for_children": use_consolidated_for_children}
+        for name, node in await in_thread(lambda: self._group.members(max_depth, **how)):
             yield name, _async_node(node)
 
     async def nmembers(self, max_depth: int | None = 0) -> int:
@@ -107,9 +111,19 @@ class AsyncGroup:
         async for _, group in self.groups():
             yield group
 
-    async def tree(self, level: int | None = None) -> Tree:
-        """All that is below as text."""
-        return await in_thread(lambda: self._group.tree(level))
+    async def get_array(self, path: str) -> AsyncArray:
+        """The array at a path; errors are those of ``Group.get_array``."""
+        return AsyncArray(await in_thread(lambda: self._group.get_array(path)))
+
+    async def get_group(self, path: str) -> AsyncGroup:
+        """The group at a path; errors are those of ``Group.get_group``."""
+        return AsyncGroup(await in_thread(lambda: self._group.get_group(path)))
+
+    async def tree(
+        self, expand: bool | None = None, level: int | None = None, *, max_nodes: int | None = 500, plain: bool = False
+    ) -> Tree:
+        """All that is below as text, as ``Group.tree``."""
+        return await in_thread(lambda: self._group.tree(expand, level, max_nodes=max_nodes, plain=plain))
 
     async def info_complete(self) -> GroupInfo:
         """As ``Group.info_complete``."""

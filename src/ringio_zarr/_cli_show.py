@@ -7,6 +7,7 @@ from typing import Any, Final
 from ._array import Array
 from ._errors import UnsupportedError
 from ._group import Group
+from ._tree import draw
 
 _MAX_DEPTH: Final = 200  # Python's own limit for objects in objects, when they are written as JSON, is 1,000 or so
 
@@ -36,7 +37,7 @@ def tree_text(node: Array | Group, level: int | None) -> str:
     """All that is below, as lines."""
     if isinstance(node, Array):
         return f"{node.name} {node.shape} {node.dtype}\n"
-    return f"{node.tree(level)}\n"
+    return str(draw(node, level, None))
 
 
 def tree_json(node: Array | Group, level: int | None, above: frozenset[str] = frozenset()) -> dict[str, Any]:

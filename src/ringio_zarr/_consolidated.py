@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from ._document import copied, parse_object, require
 from ._errors import Place, excerpt
@@ -54,6 +54,14 @@ class Consolidated:
             max_depth = None if max_depth is None else max_depth - 1
         return count
 
+    def paths(self) -> Iterator[str]:
+        """The paths of all that is below."""
+        rest = self.names()[::-1]
+        while rest:
+            path = rest.pop()
+            yield path
+            rest += [_join(path, name) for name in self._children.get(self._full(path), [])[::-1]]
+
     def has(self, path: str) -> bool:
         """Whether there is a node at a path below the group."""
         full = self._full(path)
@@ -97,6 +105,42 @@ class Consolidated:
 
     def _full(self, path: str) -> str:
         return _join(self._top, path) if path else self._top
+
+
+class ConsolidatedMetadata:
+    """Consolidated metadata as zarr-python has it: ``group.metadata.consolidated_metadata``.
+
+    Args:
+        known: the documents, of all that is below the group.
+    """
+
+    __slots__ = ("_known",)
+
+    kind: Final = "inline"
+    must_understand: Final = False
+
+    def __init__(self, known: Consolidated) -> None:
+        self._known = known
+
+    @property
+    def metadata(self) -> dict[str, ArrayMetadata | GroupMetadata]:
+        """The metadata of the members by their names; that of groups has that of theirs."""
+        return {name: self._of(name) for name in self._known.names()}
+
+    @property
+    def flattened_metadata(self) -> dict[str, ArrayMetadata | GroupMetadata]:
+        """The metadata of all that is below by its path."""
+        return {path: self._of(path) for path in self._known.paths()}
+
+    def _of(self, path: str) -> ArrayMetadata | GroupMetadata:
+        found = self._known.metadata(path)
+        if isinstance(found, GroupMetadata):
+            return found._replace(consolidated_metadata=ConsolidatedMetadata(self._known.below(path)))
+        assert found is not None  # it is one of its own paths
+        return found
+
+    def __repr__(self) -> str:
+        return f"ConsolidatedMetadata({list(self.flattened_metadata)})"
 
 
 def consolidated_v2(document: Mapping[str, Any], path: str) -> Consolidated:

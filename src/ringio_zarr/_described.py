@@ -10,6 +10,7 @@ from ringio.planning import NamedTuple
 from ._codecs import ARRAY_TO_BYTES
 from ._metadata import ArrayMetadata
 from ._store_base import Store
+from ._zarr_python import zarr_metadata
 
 
 class Described:
@@ -109,27 +110,22 @@ class CodecObjects(NamedTuple):
 
 def describe_codecs(metadata: ArrayMetadata) -> CodecObjects:
     """The codecs of an array, as zarr-python's objects, or as they stand in the document."""
-    document = dict(metadata.document)
-    if metadata.axes is not None:  # zarr-python may have to be asked to read such a grid; its codecs are the same
-        document["chunk_grid"] = {"name": "regular", "configuration": {"chunk_shape": list(metadata.chunk_shape)}}
     try:
-        return _zarr_objects(document, metadata.zarr_format)
+        return _zarr_objects(metadata)
     except Exception:  # not installed, or it does not know a codec or the data type: that is no reason to say nothing
         return _configurations(metadata)
 
 
-def _zarr_objects(document: dict[str, Any], zarr_format: int) -> CodecObjects:
-    import warnings
-
+def _zarr_objects(metadata: ArrayMetadata) -> CodecObjects:
     from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec
-    from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of data types without a specification, say
-        if zarr_format == 2:
-            v2 = ArrayV2Metadata.from_dict(document)
-            return CodecObjects(v2.filters or (), None, () if v2.compressor is None else (v2.compressor,))
-        codecs = ArrayV3Metadata.from_dict(document).inner_codecs
+    document = dict(metadata.document)
+    if metadata.axes is not None:  # zarr-python may have to be asked to read such a grid; its codecs are the same
+        document["chunk_grid"] = {"name": "regular", "configuration": {"chunk_shape": list(metadata.chunk_shape)}}
+    theirs = zarr_metadata(document, metadata.zarr_format)
+    if metadata.zarr_format == 2:
+        return CodecObjects(theirs.filters or (), None, () if theirs.compressor is None else (theirs.compressor,))
+    codecs = theirs.inner_codecs
     return CodecObjects(
         tuple(codec for codec in codecs if isinstance(codec, ArrayArrayCodec)),
         next(codec for codec in codecs if isinstance(codec, ArrayBytesCodec)),

@@ -3,8 +3,15 @@
 ::
 
     ringio.RingioError
-    └── MetadataError (ValueError)                      a metadata document contradicts itself or the specification
-        └── UnsupportedError (NotImplementedError)      it is fine, and names something that ringio_zarr cannot read
+    ├── MetadataError (ValueError)                      a metadata document contradicts itself or the specification
+    │   └── UnsupportedError (NotImplementedError)      it is fine, and names something that ringio_zarr cannot read
+    └── NodeNotFoundError (FileNotFoundError, ValueError)
+        ├── ArrayNotFoundError                          there is no array
+        │   └── ContainsGroupError (MetadataError)      but a group
+        └── GroupNotFoundError                          there is no group, or neither
+            └── ContainsArrayError (MetadataError)      but an array
+
+``ringio_zarr.errors`` has them all, and zarr-python's other names for them.
 """
 
 from __future__ import annotations
@@ -26,8 +33,30 @@ class UnsupportedError(MetadataError, NotImplementedError):
     """A valid document that asks for a data type, codec, grid or limit that ringio_zarr does not have; named."""
 
 
+class NodeNotFoundError(FileNotFoundError, RingioError, ValueError):
+    """There is no array or group at a path; ``filename`` says at which."""
+
+
+class ArrayNotFoundError(NodeNotFoundError):
+    """There is no array at a path."""
+
+
+class GroupNotFoundError(NodeNotFoundError):
+    """There is no group at a path; also where either would do, as in zarr-python."""
+
+
+class ContainsGroupError(ArrayNotFoundError, MetadataError):
+    """There is a group where an array was asked for."""
+
+
+class ContainsArrayError(GroupNotFoundError, MetadataError):
+    """There is an array where a group was asked for."""
+
+
 # Shown, and found by pickle, where they are to be imported from.
 MetadataError.__module__ = UnsupportedError.__module__ = "ringio_zarr"
+for _error in (NodeNotFoundError, ArrayNotFoundError, GroupNotFoundError, ContainsGroupError, ContainsArrayError):
+    _error.__module__ = "ringio_zarr.errors"
 
 
 class Place(NamedTuple):

@@ -18,10 +18,10 @@ def pop_fields(selection: Any) -> tuple[Any, Any]:
     if not isinstance(selection, tuple):
         return None, selection
     names = [item for item in selection if isinstance(item, str)]
-    if not names:
-        return None, selection
-    rest = tuple([item for item in selection if not isinstance(item, str)])
-    return names[0] if len(names) == 1 else names, rest[0] if len(rest) == 1 else rest
+    rest = tuple([item for item in selection if not isinstance(item, str)]) if names else selection
+    # One item is the same as a tuple of it, also where it is a mask of the array's shape.
+    rest = rest[0] if len(rest) == 1 else rest
+    return names[0] if len(names) == 1 else names or None, rest
 
 
 def fields_dtype(fields: Any, dtype: np.dtype[Any], path: str = "") -> np.dtype[Any]:

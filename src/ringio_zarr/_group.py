@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._array import Array
-from ._errors import MetadataError, UnsupportedError
+from ._errors import ArrayNotFoundError, ContainsArrayError, ContainsGroupError, GroupNotFoundError, MetadataError
 from ._load import Loaded, documents, join, load, load_many
 from ._metadata import ArrayMetadata, GroupMetadata
 from ._node import Node, Options
 from ._store_base import Store, normalise_path
+from ._tree import Tree, draw
 
 if TYPE_CHECKING:
     from ringio import Reader
@@ -52,10 +54,25 @@ class Group(Node):
         self._consolidated = consolidated
         self._root = path if root is None else root  # the group that has the consolidated metadata
 
+    @classmethod
+    def open(cls, store: Any, **options: Any) -> Group:
+        """:func:`ringio_zarr.open_group`."""
+        from ringio_zarr import open_group  # by its public name: it stands above this module
+
+        return open_group(store, **options)
+
+    @property
+    def synchronizer(self) -> None:
+        """None, as in zarr-python."""
+
     @property
     def metadata(self) -> GroupMetadata:
-        """The metadata document, checked."""
-        return self._metadata
+        """The metadata document, checked; with ``consolidated_metadata`` where that is used."""
+        if self._consolidated is None:
+            return self._metadata
+        from ._consolidated import ConsolidatedMetadata  # late: most groups have none
+
+        return self._metadata._replace(consolidated_metadata=ConsolidatedMetadata(self._consolidated))
 
     def __getitem__(self, path: str) -> Array | Group:
         """The array or group at a path below this group, e.g. ``"x"`` or ``"x/y"``.
@@ -85,6 +102,32 @@ class Group(Node):
         except KeyError:
             return default
 
+    def get_array(self, path: str) -> Array:
+        """The array at a path.
+
+        Raises:
+            ArrayNotFoundError: there is nothing; a ``ContainsGroupError``: there is a group.
+        """
+        member = self._open(path)
+        if member is None:
+            raise ArrayNotFoundError(errno.ENOENT, "no array here", self._store.location(join(self._path, path)))
+        if isinstance(member, Group):
+            raise ContainsGroupError(f"{member.location}: this is a group, not an array")
+        return member
+
+    def get_group(self, path: str) -> Group:
+        """The group at a path.
+
+        Raises:
+            GroupNotFoundError: there is nothing; a ``ContainsArrayError``: there is an array.
+        """
+        member = self._open(path)
+        if member is None:
+            raise GroupNotFoundError(errno.ENOENT, "no group here", self._store.location(join(self._path, path)))
+        if isinstance(member, Array):
+            raise ContainsArrayError(f"{member.location}: this is an array, not a group")
+        return member
+
     def __contains__(self, path: object) -> bool:
         if not isinstance(path, str):
             return False
@@ -110,7 +153,9 @@ class Group(Node):
                 if self._is_node(join(self._path, name)):
                     yield name
 
-    def members(self, max_depth: int | None = 0) -> tuple[tuple[str, Array | Group], ...]:
+    def members(
+        self, max_depth: int | None = 0, *, use_consolidated_for_children: bool = True
+    ) -> tuple[tuple[str, Array | Group], ...]:
         """Paths below this group, and what is there.
 
         What cannot be read, like an array with an unknown codec or a damaged document, is left out with a warning, here
@@ -119,8 +164,11 @@ class Group(Node):
         Args:
             max_depth: 0 for the members alone, 1 for theirs too, …; None for all. What a link that leads back up goes
                 to is not counted again.
+            use_consolidated_for_children: whether consolidated metadata that stands in groups below is used.
         """
         _check_depth(max_depth)
+        if not use_consolidated_for_children and self._consolidated is None:
+            self = Group(self._store, self._path, self._metadata, self._options._replace(use_consolidated=False))
         return tuple(_walk(self, max_depth))
 
     def nmembers(self, max_depth: int | None = 0) -> int:
@@ -158,13 +206,20 @@ class Group(Node):
         """The groups."""
         return (group for _, group in self.groups())
 
-    def tree(self, level: int | None = None) -> Tree:
+    def tree(
+        self, expand: bool | None = None, level: int | None = None, *, max_nodes: int | None = 500, plain: bool = False
+    ) -> Tree:
         """All that is below as text, with the shapes and dtypes of arrays.
 
         Args:
-            level: how deep; None for all.
+            expand: as in zarr-python, not to be given.
+            level: how deep: 0 for the members alone, 1 for theirs too, …; None for all.
+            max_nodes: how many arrays and groups are looked at, level by level; None for all.
+            plain: nothing is bold, in notebooks and consoles either.
         """
-        return Tree("\n".join([self.name, *_tree_lines(self, level)]))
+        if expand is not None:
+            raise NotImplementedError("'expand' is not supported, as in zarr-python")
+        return draw(self, None if level is None else level + 1, max_nodes, plain=plain)
 
     @property
     def info(self) -> GroupInfo:
@@ -264,48 +319,6 @@ def _walk(group: Group, max_depth: int | None) -> Iterator[tuple[str, Array | Gr
         else:
             levels.pop()
             above.pop()
-
-
-def _tree_lines(group: Group, max_depth: int | None) -> Iterator[str]:
-    above = [group.store.real_path(group.path)]
-    levels = [("", _reversed_members(group) if max_depth != 0 else [])]
-    while levels:
-        indent, members = levels[-1]
-        if not members:
-            levels.pop()
-            above.pop()
-            continue
-        name, member = members.pop()
-        branch, below = ("├── ", "│   ") if members else ("└── ", "    ")
-        if isinstance(member, MetadataError):
-            why = str(member).rpartition(": ")[2] if isinstance(member, UnsupportedError) else "cannot be read"
-            yield f"{indent}{branch}{name} ({why})"
-            continue
-        text = f" {member.shape} {member.dtype}" if isinstance(member, Array) else ""
-        yield f"{indent}{branch}{name}{text}"
-        if (max_depth is None or len(levels) < max_depth) and isinstance(member, Group):
-            place = member.store.real_path(member.path)
-            if place not in above:
-                above.append(place)
-                levels.append((indent + below, _reversed_members(member)))
-
-
-def _reversed_members(group: Group) -> list[tuple[str, Array | Group | MetadataError]]:
-    return [*group._open_all()][::-1]
-
-
-class Tree:
-    """A tree as text, which notebooks and consoles show as it is."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __str__(self) -> str:
-        return self._text
-
-    __repr__ = __str__
 
 
 def make_node(store: Store, path: str, loaded: Loaded, options: Options) -> Array | Group:

@@ -213,9 +213,23 @@ def _v3_text(codec: Any) -> str:
     name = _name(codec)
     given = {} if isinstance(codec, str) else codec.get("configuration") or {}
     configuration = {**_DEFAULTS.get(name, {}), **given}
+    if name == "sharding_indexed":
+        return _sharding_text(configuration)
     short = name.removeprefix("numcodecs.")
     known = _CLASSES.get(short) or "".join(map(_capital, short.split("_"))) + ("Codec" if short == name else "")
     return f"{known}({_arguments(configuration)})"
+
+
+def _sharding_text(configuration: Mapping[str, Any]) -> str:
+    """A shard in a shard, with all that zarr-python says of one."""
+    chunk_shape, location = tuple(configuration["chunk_shape"]), configuration.get("index_location", "end")
+    inner, index = (
+        _tuple_text([_v3_text(codec) for codec in configuration[key]]) for key in ("codecs", "index_codecs")
+    )
+    return (
+        f"ShardingCodec(chunk_shape={chunk_shape}, codecs={inner}, index_codecs={index}, "
+        f"index_location={location!r}, subchunk_write_order='morton')"
+    )
 
 
 def _v2_text(configuration: Mapping[str, Any]) -> str:

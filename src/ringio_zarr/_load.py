@@ -13,7 +13,7 @@ from ringio.planning import NamedTuple
 
 from ._cache import ShardIndexCache
 from ._document import copied, parse_json, require
-from ._errors import MetadataError, Place, excerpt
+from ._errors import GroupNotFoundError, MetadataError, NodeNotFoundError, Place, excerpt
 from ._known import FileState, Known, NodeKey, file_state
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
 from ._store import LocalStore
@@ -107,20 +107,21 @@ def find(
     reader: Reader | None = None,
     use_consolidated: bool | str | None = False,
     cache: ShardIndexCache | None = None,
+    missing: type[NodeNotFoundError] = GroupNotFoundError,
 ) -> Loaded:
     """The same, but it is an error where there are none; see :func:`load`.
 
     Raises:
-        FileNotFoundError: there is no document; the message says which were looked for.
+        NodeNotFoundError: there is no document; the message says which were looked for. It is the one in ``missing``.
     """
     loaded = load(store, path, zarr_format, reader, use_consolidated, cache)
     if loaded is None:
         where = store.location(path)
         if not store.exists(path):
             hint = "; ~ stands for your home only in a shell: os.path.expanduser()" if "~" in where else ""
-            raise FileNotFoundError(errno.ENOENT, f"there is nothing at this path{hint}", where)
+            raise missing(errno.ENOENT, f"there is nothing at this path{hint}", where)
         names = ", ".join(documents(zarr_format))
-        raise FileNotFoundError(errno.ENOENT, f"no Zarr array or group here (looked for {names})", where)
+        raise missing(errno.ENOENT, f"no Zarr array or group here (looked for {names})", where)
     return loaded
 
 

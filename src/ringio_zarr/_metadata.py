@@ -11,12 +11,13 @@ from ringio.planning import NamedTuple
 
 from ._axes import Axis, parse_axes, parse_chunk_shapes
 from ._codecs import Codec, find_object_codec, parse_v2_codecs, parse_v3_codecs
-from ._document import parse_extension, parse_object, parse_shape, refuse_extra_fields, refuse_keys, require
+from ._document import copied, parse_extension, parse_object, parse_shape, refuse_extra_fields, refuse_keys, require
 from ._dtypes import parse_v2_dtype, parse_v3_dtype
 from ._errors import Place, excerpt
 from ._fill import parse_fill
 from ._grid import grid_shape, regular_sizes
 from ._keys import ChunkKeyEncoding, parse_key_encoding, parse_separator
+from ._zarr_python import OBJECTS_OF_ZARR, zarr_metadata
 
 _ARRAY_KEYS: Final = {
     "zarr_format",
@@ -73,6 +74,21 @@ class ArrayMetadata(NamedTuple):
     axes: tuple[Axis, ...] | None = None
     fill_item: Any = None
     allow_pickle: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as it was given; that of v2 with the attributes, as in zarr-python."""
+        document: dict[str, Any] = copied({**self.document, "attributes": self.attributes})
+        return document
+
+    def __getattr__(self, name: str) -> Any:  # for what is not here
+        if name not in OBJECTS_OF_ZARR:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        return getattr(zarr_metadata(self.document, self.zarr_format), name)
+
+    @property
+    def node_type(self) -> str:
+        """As in documents of v3."""
+        return "array"
 
     @property
     def ndim(self) -> int:
@@ -144,6 +160,7 @@ class GroupMetadata(NamedTuple):
         attributes: the user's.
         consolidated: documents of the nodes below by their path relative to the group, where a v3 group holds them.
         document: as it was given.
+        consolidated_metadata: what ``group.metadata`` has where a group uses it, as in zarr-python.
     """
 
     path: str
@@ -151,6 +168,17 @@ class GroupMetadata(NamedTuple):
     attributes: dict[str, Any]
     consolidated: dict[str, Any] | None
     document: Mapping[str, Any]
+    consolidated_metadata: Any = None
+
+    @property
+    def node_type(self) -> str:
+        """As in documents of v3."""
+        return "group"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as it was given; that of v2 with the attributes, as in zarr-python."""
+        document: dict[str, Any] = copied({**self.document, "attributes": self.attributes})
+        return document
 
 
 def parse_array_metadata(

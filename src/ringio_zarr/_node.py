@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, TypeAlias
 
 from ringio import Reader, default_reader
 from ringio.planning import NamedTuple
 
+from ._absent import why_not
 from ._cache import ShardIndexCache, default_cache
 from ._errors import Place
 from ._load import Loaded, ZarrFormat, find
 from ._metadata import ArrayMetadata, GroupMetadata
-from ._store_base import Store
+from ._store_base import Store, StorePath
+
+MemoryOrder: TypeAlias = Literal["C", "F"] | None
 
 
 class Options(NamedTuple):
@@ -24,12 +27,14 @@ class Options(NamedTuple):
         cache: keeps shard indexes and metadata.
         use_consolidated: whether groups use consolidated metadata, as zarr-python has it.
         allow_pickle: run what pickled data says.
+        order: of results of v3 arrays in memory, "C" or "F"; None: "C".
     """
 
     reader: Reader | None = None
     cache: ShardIndexCache = default_cache
     use_consolidated: bool | str | None = None
     allow_pickle: bool = False
+    order: MemoryOrder = None
 
     def get_reader(self) -> Reader:
         """The reader."""
@@ -47,6 +52,7 @@ class Options(NamedTuple):
             self.reader and self.reader.__reduce__(),
             self.use_consolidated,
             self.allow_pickle,
+            self.order,
         )
 
     def __hash__(self) -> int:
@@ -135,6 +141,11 @@ class Node:
         return True
 
     @property
+    def store_path(self) -> StorePath:
+        """Where it is: a store and a path in it, which :func:`ringio_zarr.open` takes; printed, a URL."""
+        return StorePath(self._store, self._path)
+
+    @property
     def location(self) -> str:
         """The directory of this node, or its URL."""
         return self._store.location(self._path)
@@ -158,10 +169,8 @@ class Node:
                     setattr(self, name, getattr(other, name))
 
     def __getattr__(self, name: str) -> NoReturn:  # for what is not there
-        kind = type(self).__name__
-        if name in _WRITING:
-            raise AttributeError(f"{kind} has no {name!r}: ringio_zarr only reads; open it with zarr-python to write")
-        raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=self)
+        problem = f"{type(self).__name__!r} object has no attribute {name!r}{why_not(name)}"
+        raise AttributeError(problem, name=name, obj=self)
 
     def _key(self) -> tuple[object, ...]:
         return type(self), self._store, self._path, self._zarr_format, self._options
@@ -174,41 +183,6 @@ class Node:
 
     def __hash__(self) -> int:
         return hash(self._key())
-
-
-# What zarr-python's arrays and groups have for writing.
-_WRITING: Final = frozenset(
-    (
-        "append",
-        "array",
-        "create",
-        "create_array",
-        "create_dataset",
-        "create_group",
-        "create_hierarchy",
-        "empty",
-        "empty_like",
-        "from_store",
-        "full",
-        "full_like",
-        "move",
-        "ones",
-        "ones_like",
-        "require_array",
-        "require_dataset",
-        "require_group",
-        "require_groups",
-        "resize",
-        "set_basic_selection",
-        "set_block_selection",
-        "set_coordinate_selection",
-        "set_mask_selection",
-        "set_orthogonal_selection",
-        "update_attributes",
-        "zeros",
-        "zeros_like",
-    )
-)
 
 
 def _reopen(

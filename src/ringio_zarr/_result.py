@@ -66,6 +66,19 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str 
     return array
 
 
+def check_prototype(prototype: Any) -> None:
+    """Refuse buffers of zarr-python that are not in the memory of the host.
+
+    Raises:
+        ValueError: they are elsewhere, or it is no prototype.
+    """
+    if prototype is None:
+        return
+    kind = getattr(prototype, "nd_buffer", None)
+    if kind is None or ".gpu" in kind.__module__:
+        raise ValueError(f"prototype is {prototype!r:.200}; results are numpy arrays in the memory of the host")
+
+
 def _overlaps_itself(array: npt.NDArray[Any]) -> bool:
     """Whether two elements may lie at the same place: a dimension whose step is within the reach of smaller ones."""
     if array.flags.c_contiguous or array.size == 0:

@@ -30,7 +30,7 @@ from ._metadata import ArrayMetadata
 from ._node import Options
 from ._placed import is_large, place_all, place_points
 from ._planner import Boxes, PlacedPoints, Planner, Progress
-from ._result import check_out, new_result, pick_fields
+from ._result import check_out, check_prototype, new_result, pick_fields
 from ._selection import Box, normalise_basic
 from ._staged import read_product
 
@@ -136,13 +136,16 @@ class Selecting:
         """``a.blocks[...]``: whole chunks by their numbers, as ``get_block_selection``."""
         return BlockIndex(self)
 
-    def get_basic_selection(self, selection: Any = ..., *, out: Any = None, fields: Any = None) -> Any:
+    def get_basic_selection(
+        self, selection: Any = ..., *, out: Any = None, fields: Any = None, prototype: Any = None
+    ) -> Any:
         """Integers, slices with steps of either sign, and an ellipsis.
 
         Args:
             selection: what would stand between the brackets.
             out: a writable array of any strides with the shape and dtype of the result, or a buffer like that.
             fields: of a structured data type, the name of one or a list of names.
+            prototype: the kind of buffers, where zarr-python has more than one: those in the memory of the host.
 
         Returns:
             ``out``, or without it a new array, or a scalar where no dimension is left.
@@ -152,61 +155,74 @@ class Selecting:
             TypeError, ValueError: ``out`` is not as it should be.
         """
         box = normalise_basic(selection, self._shape, self._location)
+        check_prototype(prototype)
         return self._read_request(Request(box, fields or None, not box.shape), out)
 
-    def get_orthogonal_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+    def get_orthogonal_selection(
+        self, selection: Any, *, out: Any = None, fields: Any = None, prototype: Any = None
+    ) -> Any:
         """Along each dimension by itself an integer, a slice, a list of indices in any order, or a mask.
 
         Args:
             selection: what would stand between the brackets of ``a.oindex[...]``.
             out: as in ``get_basic_selection``.
             fields: as in ``get_basic_selection``.
+            prototype: as in ``get_basic_selection``.
 
         Returns:
             ``out``, or a new array: element (i, j) is the one at the i-th index along the first dimension and the j-th
             along the second. Integers drop their dimension.
         """
         wanted = normalise_orthogonal(selection, self._shape, self._location)
+        check_prototype(prototype)
         return self._read_request(Request(wanted, fields or None), out)
 
-    def get_coordinate_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+    def get_coordinate_selection(
+        self, selection: Any, *, out: Any = None, fields: Any = None, prototype: Any = None
+    ) -> Any:
         """Single elements, by an array of indices for each dimension.
 
         Args:
             selection: integers of any shape for each dimension, which are broadcast against each other.
             out: as in ``get_basic_selection``.
             fields: as in ``get_basic_selection``.
+            prototype: as in ``get_basic_selection``.
 
         Returns:
             ``out``, or a new array of the shape that the indices have together; (1,) where they are integers.
         """
         wanted = normalise_coordinates(selection, self._shape, self._location)
+        check_prototype(prototype)
         return self._read_request(Request(wanted, fields or None), out)
 
-    def get_mask_selection(self, mask: Any, *, out: Any = None, fields: Any = None) -> Any:
+    def get_mask_selection(self, mask: Any, *, out: Any = None, fields: Any = None, prototype: Any = None) -> Any:
         """The elements where a mask is true.
 
         Args:
             mask: truth values, of the array's shape.
             out: as in ``get_basic_selection``.
             fields: as in ``get_basic_selection``.
+            prototype: as in ``get_basic_selection``.
 
         Returns:
             ``out``, or a new array of one dimension.
         """
+        check_prototype(prototype)
         return self._read_request(Request(normalise_mask(mask, self._shape, self._location), fields or None), out)
 
-    def get_block_selection(self, selection: Any, *, out: Any = None, fields: Any = None) -> Any:
+    def get_block_selection(self, selection: Any, *, out: Any = None, fields: Any = None, prototype: Any = None) -> Any:
         """Whole chunks (shards, where there are any), by their numbers in the grid.
 
         Args:
             selection: an integer, or a slice without steps, for each dimension.
             out: as in ``get_basic_selection``.
             fields: as in ``get_basic_selection``.
+            prototype: as in ``get_basic_selection``.
 
         Returns:
             ``out``, or a new array with the elements of those chunks; no dimension is dropped.
         """
+        check_prototype(prototype)
         return self._read_request(Request(self._parse_blocks(selection), fields or None), out)
 
     def read_many(

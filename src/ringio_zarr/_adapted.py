@@ -1,0 +1,123 @@
+"""Arguments of zarr-python's ``open`` that have another name here, or that reading has no use for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+# Of readers zarr-python ignores these, too.
+_IDLE: Final = frozenset(("cache_attrs", "meta_array", "synchronizer", "zarr_version"))
+# None of these says nothing; anything else is to write something, or to read from two places.
+_REFUSED: Final = frozenset(("attributes", "chunk_store"))
+
+_S3: Final = {
+    "anon": "anonymous",
+    "key": "access_key_id",
+    "secret": "secret_access_key",
+    "token": "session_token",
+    "endpoint_url": "endpoint",
+}
+_AZURE: Final = {
+    "anon": "anonymous",
+    "account_name": "account_name",
+    "account_key": "account_key",
+    "sas_token": "sas_key",
+}
+_HTTP: Final = {"headers": "headers"}
+_WORDS: Final[dict[str, dict[str, str]]] = {
+    "s3": _S3,
+    "s3a": _S3,
+    "az": _AZURE,
+    "azure": _AZURE,
+    "abfs": _AZURE,
+    "abfss": _AZURE,
+    "adl": _AZURE,
+    "http": _HTTP,
+    "https": _HTTP,
+}
+_CLIENT_WORDS: Final = {"endpoint_url": "endpoint", "region_name": "region"}
+
+
+def adapt(
+    store: Any,
+    store_options: Mapping[str, object] | None,
+    storage_options: Mapping[str, object] | None,
+    others: Mapping[str, Any],
+) -> tuple[Any, Mapping[str, object] | None, Literal["C", "F"] | None]:
+    """What ``open`` goes on with.
+
+    Args:
+        store: as given.
+        store_options: as given.
+        storage_options: the options of fsspec that zarr-python takes.
+        others: arguments that have no name here.
+
+    Returns:
+        The store, its ``store_options``, and the order of results where one is asked for.
+
+    Raises:
+        TypeError: an argument that nobody knows, or one for writing; options for what is no URL.
+        ValueError: options of both kinds; what they say makes no sense.
+    """
+    order = order_of(others.pop("config", None)) if (others := dict(others)) else None
+    for name, value in others.items():
+        if name not in _IDLE and (name not in _REFUSED or value is not None):
+            raise TypeError(f"{name}={value!r:.100}: there is no such argument, or none for reading")
+    if not storage_options:
+        return store, store_options, order
+    if store_options:
+        raise ValueError("store_options and storage_options say the same thing in other words: give one or the other")
+    if not isinstance(store, str) or "://" not in store or store.startswith("file://"):
+        raise TypeError("storage_options was provided but unused: it is for URLs")
+    ours = _translate(store.partition("://")[0].lower(), storage_options)
+    return (_of_fsspec(store, storage_options), None, order) if ours is None else (store, ours, order)
+
+
+def order_of(config: Any) -> Literal["C", "F"] | None:
+    """Of zarr-python's ``config`` what reading has a use for: the order of results in memory.
+
+    Raises:
+        NotImplementedError: missing chunks are to be an error.
+        ValueError: there is no such order.
+    """
+    if config is None:
+        return None
+    values = config if isinstance(config, Mapping) else vars(config)
+    if not values.get("read_missing_chunks", True):
+        raise NotImplementedError("config: read_missing_chunks=False is not supported: missing chunks are fill value")
+    order: Any = values.get("order")
+    if order not in (None, "C", "F"):
+        raise ValueError(f"config: order is {order!r}, expected 'C' or 'F'")
+    return order  # type: ignore[no-any-return]  # it is one of the three
+
+
+def _translate(scheme: str, options: Mapping[str, object]) -> dict[str, object] | None:
+    """The options in our words; None where one has none.
+
+    >>> _translate("s3", {"anon": True, "client_kwargs": {"region_name": "eu-west-1"}})
+    {'anonymous': True, 'region': 'eu-west-1'}
+    """
+    if scheme == "gs" and options == {"token": "anon"}:
+        return {"anonymous": True}
+    words, made = _WORDS.get(scheme, {}), {}
+    for name, value in options.items():
+        if name == "client_kwargs" and scheme in ("s3", "s3a") and isinstance(value, Mapping):
+            if not value.keys() <= _CLIENT_WORDS.keys():
+                return None
+            made.update({_CLIENT_WORDS[inner]: each for inner, each in value.items()})
+        elif name in words:
+            made[words[name]] = value
+        else:
+            return None
+    return made
+
+
+def _of_fsspec(url: str, options: Mapping[str, object]) -> Any:
+    try:
+        import fsspec
+    except ImportError:
+        raise ImportError(
+            f"storage_options {sorted(options)} are options of fsspec, which is not installed (pip install fsspec); "
+            "store_options= needs none"
+        ) from None
+    return fsspec.get_mapper(url, **options)
