@@ -9,14 +9,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 #if defined(__linux__) && !defined(RINGIO_BELL_PIPE) /* for tests of the other way */
 #define USE_EVENTFD
 #include <sys/eventfd.h>
 #endif
 
 struct ringio_bell {
-    int fd;       /* readable while there are tokens */
+    int fd;       /* readable while there are tokens; -1: who listens waits for 'rung' */
     int write_fd; /* the same one, or the other end of a pipe */
+    pthread_cond_t rung;
     pthread_mutex_t mutex; /* guards all below */
     int is_owned;
     uint64_t expected_count; /* rings to come: each has its place in 'tokens' */
@@ -43,16 +46,30 @@ static int open_fds(struct ringio_bell *bell)
 #endif
 }
 
-struct ringio_bell *ringio_bell_new(int *status)
+static struct ringio_bell *new_bell(void)
 {
     struct ringio_bell *bell = calloc(1, sizeof *bell);
-    *status = bell ? open_fds(bell) : -ENOMEM;
-    if (*status) {
-        free(bell);
+    if (!bell)
+        return NULL;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&bell->rung, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_mutex_init(&bell->mutex, NULL);
+    bell->fd = bell->write_fd = -1;
+    bell->is_owned = 1;
+    return bell;
+}
+
+struct ringio_bell *ringio_bell_new(int has_fd, int *status)
+{
+    struct ringio_bell *bell = new_bell();
+    *status = !bell ? -ENOMEM : has_fd ? open_fds(bell) : 0;
+    if (bell && *status) {
+        ringio_bell_free(bell);
         return NULL;
     }
-    bell->is_owned = 1;
-    pthread_mutex_init(&bell->mutex, NULL);
     return bell;
 }
 
@@ -68,9 +85,11 @@ static void leave(struct ringio_bell *bell)
     pthread_mutex_unlock(&bell->mutex);
     if (!is_last)
         return;
-    close(bell->fd);
+    if (bell->fd >= 0)
+        close(bell->fd);
     if (bell->write_fd != bell->fd)
         close(bell->write_fd);
+    pthread_cond_destroy(&bell->rung);
     pthread_mutex_destroy(&bell->mutex);
     free(bell->tokens);
     free(bell);
@@ -127,9 +146,11 @@ void ringio_bell_ring(struct ringio_bell *bell, uint64_t token)
     int was_silent = bell->token_count == 1;
     int is_heard = bell->is_owned;
     pthread_mutex_unlock(&bell->mutex);
-    /* One write for all tokens until the queue is empty again.  The bell is still there: this ring is expected. */
-    if (was_silent && is_heard)
+    /* Once for all tokens until the queue is empty again.  The bell is still there: this ring is expected. */
+    if (was_silent && is_heard && bell->fd >= 0)
         make_readable(bell);
+    else if (was_silent && is_heard)
+        pthread_cond_signal(&bell->rung);
     pthread_mutex_lock(&bell->mutex);
     bell->expected_count--;
     leave(bell);
@@ -147,6 +168,20 @@ uint64_t ringio_bell_tokens(struct ringio_bell *bell, uint64_t *tokens, uint64_t
     return count;
 }
 
+int ringio_bell_wait(struct ringio_bell *bell, int wait_ms)
+{
+    assert(bell->fd < 0);
+    uint64_t until_ns = now_ns() + (uint64_t)wait_ms * 1000000;
+    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000)};
+    int is_late = 0;
+    pthread_mutex_lock(&bell->mutex);
+    while (!bell->token_count && !is_late)
+        is_late = pthread_cond_timedwait(&bell->rung, &bell->mutex, &until) == ETIMEDOUT;
+    int has_rung = bell->token_count > 0;
+    pthread_mutex_unlock(&bell->mutex);
+    return has_rung;
+}
+
 /* The descriptor is made silent with the mutex held: a ring behind that finds an empty queue, and writes again.  A
    write of before that is still on its way wakes the listener once for nothing. */
 void ringio_bell_forget(struct ringio_bell *bell, uint64_t count)
@@ -157,7 +192,7 @@ void ringio_bell_forget(struct ringio_bell *bell, uint64_t count)
     bell->token_count -= count;
     if (bell->token_count)
         memmove(bell->tokens, bell->tokens + count, bell->token_count * sizeof *bell->tokens);
-    else
+    else if (bell->fd >= 0)
         while (read(bell->fd, room, sizeof room) == (ssize_t)sizeof room)
             ;
     pthread_mutex_unlock(&bell->mutex);

@@ -1,8 +1,8 @@
 /* bell.h: how a job says that it is done to somebody who waits for many things at once.
 
-   A bell is a queue of tokens and a file descriptor that is readable while there are any.  It is used by its owner and
-   by the jobs that will ring it; whoever lets go of it last closes the descriptor.  So nothing is ever written to a
-   number that belongs to another file by then. */
+   A bell is a queue of tokens, and for event loops a file descriptor that is readable while there are any.  It is used
+   by its owner and by the jobs that will ring it; whoever lets go of it last closes the descriptor.  So nothing is ever
+   written to a number that belongs to another file by then. */
 #ifndef RINGIO_BELL_H
 #define RINGIO_BELL_H
 

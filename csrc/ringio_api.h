@@ -286,11 +286,15 @@ void ringio_job_free(struct ringio_job *job);
 
 /* ------------------------------------------------------------------------------- who waits for many things at once */
 
-/* ringio_bell_new() makes a bell: a queue of tokens, and a file descriptor that poll(2) finds readable while there are
-   any.  The descriptor (an eventfd, elsewhere than on Linux a pipe) is the bell's: it is closed with it, and read by
-   nobody else.  Returns NULL and sets '*status' to -errno when there is no memory or no descriptor left. */
-struct ringio_bell *ringio_bell_new(int *status);
+/* ringio_bell_new() makes a bell: a queue of tokens, and, with 'has_fd', a file descriptor that poll(2) finds readable
+   while there are any.  The descriptor (an eventfd, elsewhere than on Linux a pipe) is the bell's: it is closed with
+   it, and read by nobody else.  Returns NULL and sets '*status' to -errno when no memory or descriptor is left. */
+struct ringio_bell *ringio_bell_new(int has_fd, int *status);
 int ringio_bell_fd(const struct ringio_bell *bell);
+
+/* ringio_bell_wait() waits at most 'wait_ms' for a token, and returns whether there is one; of a bell without a
+   descriptor, so that thousands of threads may listen where few files may be open. */
+int ringio_bell_wait(struct ringio_bell *bell, int wait_ms);
 
 /* ringio_bell_free() is the owner's last word.  Jobs that have not rung yet may do so: the descriptor is closed when
    the last of them has, and not before.  A child after fork() must not use a bell of its parent in any way, this

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -57,6 +59,80 @@ def test_two_thousand_threads_at_once(run_child, make_file, backend):
         path,
         backend,
         timeout_s=90,
+    )
+
+
+@pytest.fixture
+def public_file() -> Iterator[Path]:
+    """A file of 4 MiB that any user may read; those of pytest are for its own user."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "file"
+        path.write_bytes(np.random.default_rng(0).bytes(4 << 20))
+        yield path
+
+
+def test_two_thousand_threads_that_may_have_next_to_nothing(run_child, public_file):
+    """48 open files and no locked memory, for a user who is nobody: all threads read, also as streams and in loops."""
+    run_child(
+        """
+        import asyncio, os, resource, sys, threading, time
+        import ringio
+        path, count = sys.argv[1], 2000
+        data = open(path, "rb").read()
+
+        async def nothing():
+            async for _ in ringio.iter_ranges_async([(path, 0, 1)]):
+                pass
+
+        asyncio.run(nothing())  # all that is imported late
+        ringio.default_reader().close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        reader = ringio.Reader(workers=4)
+        threading.stack_size(256 << 10)
+        together, failed, done = threading.Barrier(count + 1), [], []
+
+        def work(seed):
+            wanted = [(path, (seed * 997 + i * 40_000) % (4 << 20), 4096) for i in range(12)]
+            wanted = [(path, min(offset, (4 << 20) - 4096), nbytes) for _, offset, nbytes in wanted]
+            right = [data[offset : offset + nbytes] for _, offset, nbytes in wanted]
+            together.wait()
+            try:
+                for way in range(2):
+                    if (seed + way) % 2:
+                        got = dict(reader.iter_ranges(wanted))
+                    else:
+                        got = reader.read_ranges(wanted)
+                    assert [bytes(got[i]) for i in range(12)] == right
+                done.append(seed)
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+        for thread in threads:
+            thread.start()
+        together.wait()
+
+        async def beside():
+            for _ in range(20):
+                buffers = await reader.read_ranges_async([(path, i * 100_000, 100) for i in range(30)])
+                assert [bytes(each) for each in buffers] == [data[i * 100_000 : i * 100_000 + 100] for i in range(30)]
+
+        asyncio.run(beside())
+        for thread in threads:
+            thread.join()
+        assert not failed, (len(failed), failed[0])
+        assert len(done) == count
+        assert reader.backend in ("io_uring", "threads") and reader.backend_reason
+        """,
+        public_file,
+        timeout_s=90,
+        RINGIO_BACKEND="",
     )
 
 

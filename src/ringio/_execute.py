@@ -34,24 +34,31 @@ _TOKENS_MAX: Final = 256  # taken from a bell at a time
 class Bell:
     """``struct ringio_bell``: tells who waits for many jobs which of them are done.
 
+    Args:
+        has_fd: for an event loop, which watches it; else :meth:`wait` waits, and no file descriptor is taken.
+
     Attributes:
         pointer: ``struct ringio_bell *``.
-        fd: readable while there are tokens.
+        fd: readable while there are tokens; -1: there is none.
         process: that made it; no other may use it.
 
     Raises:
         OSError: no file descriptor is left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_fd: bool) -> None:
         status = ffi.new("int *")
-        self.pointer = lib.ringio_bell_new(status)
+        self.pointer = lib.ringio_bell_new(has_fd, status)
         if self.pointer == ffi.NULL:
             raise not_started(-status[0])
         self.fd: int = lib.ringio_bell_fd(self.pointer)
         self.process = os.getpid()
         self._room = ffi.new("uint64_t[]", _TOKENS_MAX)
         weakref.finalize(self, _free_bell, self.pointer, self.process).atexit = False
+
+    def wait(self) -> None:
+        """Wait until there are tokens, or for one slice: then signals are due."""
+        lib.ringio_bell_wait(self.pointer, _SLICE_MS)
 
     def tokens(self) -> list[int]:
         """The oldest tokens; they come again until they are dropped by :meth:`forget`."""

@@ -39,7 +39,7 @@ class LoopBell:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.bell = Bell()
+        self.bell = Bell(has_fd=True)
         self._callbacks: dict[int, Callable[[], object]] = {}
         self._breathed = loop.time()
         loop.add_reader(self.bell.fd, self._answer)

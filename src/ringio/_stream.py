@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import select
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -41,8 +40,6 @@ _PART_NBYTES_MIN: Final = 256 << 10
 # Of sub-batches in flight: as much as disks need that answer within 10 ms, and no more than that.
 _WINDOW_NBYTES_MAX: Final = 32 << 20
 _WINDOW_COUNT: Final = 16
-# The end of the process is looked for so often; signals wake poll(2) by themselves.
-_POLL_MS: Final = 100
 # Shorter ranges are copied out of their sub-batch (0.1 us each): kept by the consumer, they do not keep it alive.
 COPIED_NBYTES_MAX: Final = 4096
 
@@ -330,10 +327,8 @@ def iterate(
     make_stream: Callable[[Bell, Callable[[], int]], Stream], on_error: str
 ) -> Generator[tuple[int, memoryview], None, None]:
     """Drive a stream in the calling thread."""
-    bell = Bell()
+    bell = Bell(has_fd=False)
     stream = make_stream(bell, itertools.count().__next__)
-    poller = select.poll()
-    poller.register(bell.fd, select.POLLIN)
     try:
         while True:
             if os.getpid() != bell.process:
@@ -351,7 +346,7 @@ def iterate(
             elif _execute.is_exiting():
                 raise RingioError("the process ends")
             else:
-                poller.poll(_POLL_MS)
+                bell.wait()
                 tokens = bell.tokens()
                 for token in tokens:
                     stream.rung(token)

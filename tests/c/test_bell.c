@@ -1,5 +1,5 @@
 /* Goal: a bell rings once for each job, whoever finishes it and however; its descriptor is readable while there are
-   tokens, and is open until the last ring.  Exit status 0 is a pass. */
+   tokens, and is open until the last ring; without one it is waited for.  Exit status 0 is a pass. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,18 +13,18 @@
 #include "check.h"
 #include "ringio.h"
 
-static struct ringio_bell *make_bell(void)
+static struct ringio_bell *make_bell(int has_fd)
 {
     int status;
-    struct ringio_bell *bell = ringio_bell_new(&status);
-    CHECK(bell && status == 0);
+    struct ringio_bell *bell = ringio_bell_new(has_fd, &status);
+    CHECK(bell && status == 0 && (ringio_bell_fd(bell) >= 0) == has_fd);
     return bell;
 }
 
-static int is_readable(const struct ringio_bell *bell, int wait_ms)
+static int has_rung(struct ringio_bell *bell, int wait_ms)
 {
     struct pollfd poller = {.fd = ringio_bell_fd(bell), .events = POLLIN};
-    return poll(&poller, 1, wait_ms) == 1;
+    return poller.fd < 0 ? ringio_bell_wait(bell, wait_ms) : poll(&poller, 1, wait_ms) == 1;
 }
 
 /* Waits until 'count' tokens below 'limit' have come, and notes each in 'seen'. */
@@ -32,7 +32,7 @@ static void listen_for(struct ringio_bell *bell, uint64_t count, uint8_t *seen, 
 {
     while (count) {
         uint64_t tokens[7];
-        CHECK(is_readable(bell, 20000));
+        CHECK(has_rung(bell, 20000));
         uint64_t some = ringio_bell_tokens(bell, tokens, 7);
         CHECK(some <= count);
         for (uint64_t i = 0; i < some; i++) {
@@ -44,21 +44,21 @@ static void listen_for(struct ringio_bell *bell, uint64_t count, uint8_t *seen, 
     }
 }
 
-static void test_queue(void)
+static void test_queue(int has_fd)
 {
-    struct ringio_bell *bell = make_bell();
+    struct ringio_bell *bell = make_bell(has_fd);
     uint64_t tokens[4];
-    CHECK(!is_readable(bell, 0) && ringio_bell_tokens(bell, tokens, 4) == 0);
+    CHECK(!has_rung(bell, 0) && ringio_bell_tokens(bell, tokens, 4) == 0);
     for (uint64_t i = 0; i < 3; i++)
         CHECK(ringio_bell_expect(bell) == 0);
     for (uint64_t i = 0; i < 3; i++)
         ringio_bell_ring(bell, 10 + i);
-    CHECK(is_readable(bell, 0) && ringio_bell_tokens(bell, tokens, 2) == 2 && tokens[0] == 10 && tokens[1] == 11);
+    CHECK(has_rung(bell, 0) && ringio_bell_tokens(bell, tokens, 2) == 2 && tokens[0] == 10 && tokens[1] == 11);
     CHECK(ringio_bell_tokens(bell, tokens, 4) == 3); /* none is lost until it is dropped */
     ringio_bell_forget(bell, 2);
-    CHECK(is_readable(bell, 0) && ringio_bell_tokens(bell, tokens, 4) == 1 && tokens[0] == 12);
+    CHECK(has_rung(bell, 0) && ringio_bell_tokens(bell, tokens, 4) == 1 && tokens[0] == 12);
     ringio_bell_forget(bell, 1);
-    CHECK(!is_readable(bell, 0));
+    CHECK(!has_rung(bell, 0));
     ringio_bell_forget(bell, 0);
     ringio_bell_free(bell);
 }
@@ -66,15 +66,15 @@ static void test_queue(void)
 /* The counter of an eventfd can be full: the ring neither waits nor is lost. */
 static void test_full(void)
 {
-    struct ringio_bell *bell = make_bell();
+    struct ringio_bell *bell = make_bell(1);
     const uint64_t most = UINT64_MAX - 1;
     uint64_t token;
     if (write(ringio_bell_fd(bell), &most, sizeof most) == (ssize_t)sizeof most) { /* that end of a pipe cannot be */
         CHECK(ringio_bell_expect(bell) == 0);
         ringio_bell_ring(bell, 5);
-        CHECK(is_readable(bell, 0) && ringio_bell_tokens(bell, &token, 1) == 1 && token == 5);
+        CHECK(has_rung(bell, 0) && ringio_bell_tokens(bell, &token, 1) == 1 && token == 5);
         ringio_bell_forget(bell, 1);
-        CHECK(!is_readable(bell, 0));
+        CHECK(!has_rung(bell, 0));
     }
     ringio_bell_free(bell);
 }
@@ -82,7 +82,7 @@ static void test_full(void)
 /* The descriptor outlives its owner, so that its number is nobody else's when the last ring comes. */
 static void test_owner_leaves(void)
 {
-    struct ringio_bell *bell = make_bell();
+    struct ringio_bell *bell = make_bell(1);
     int fd = ringio_bell_fd(bell);
     CHECK(ringio_bell_expect(bell) == 0 && ringio_bell_expect(bell) == 0);
     CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC && (fcntl(fd, F_GETFL) & O_NONBLOCK));
@@ -113,9 +113,9 @@ static void *ringer_main(void *argument)
 }
 
 /* Threads that ring while another listens: each token comes once, and none is left waiting with a silent bell. */
-static void test_ringers(void)
+static void test_ringers(int has_fd)
 {
-    struct ringio_bell *bell = make_bell();
+    struct ringio_bell *bell = make_bell(has_fd);
     pthread_t threads[RINGER_COUNT];
     struct ringer ringers[RINGER_COUNT];
     uint8_t *seen = make_array((uint64_t)RINGER_COUNT * RING_COUNT, 1);
@@ -146,7 +146,7 @@ static void check_job(struct ringio_job *job, const struct batch *batch)
 /* Jobs of all sizes, a third of them cancelled, all with one bell. */
 static void run_jobs(struct ringio_reader *reader, uint64_t seed)
 {
-    struct ringio_bell *bell = make_bell();
+    struct ringio_bell *bell = make_bell(seed % 2);
     struct batch *batches[JOB_COUNT];
     struct ringio_job *jobs[JOB_COUNT];
     uint8_t seen[JOB_COUNT] = {0};
@@ -194,7 +194,7 @@ static void test_at_once(uint32_t backend)
     struct ringio_reader *reader = make_reader(&options);
     if (!reader)
         return;
-    struct ringio_bell *bell = make_bell();
+    struct ringio_bell *bell = make_bell(1);
     struct batch *batch = batch_new(3, 1, 1000);
     struct ringio_job *job;
     uint8_t seen[8] = {0};
@@ -209,7 +209,7 @@ static void test_at_once(uint32_t backend)
         listen_for(bell, 1, seen, 8);
     check_job(job, batch);
     ringio_job_free(job);
-    CHECK(!is_readable(bell, 0));
+    CHECK(!has_rung(bell, 0));
     batch->plan.dim_count = RINGIO_MAX_DIMS + 1;
     CHECK(ringio_start(reader, &batch->plan, bell, 5, &job) < 0 && job == NULL);
     batch->plan.dim_count = 1;
@@ -229,7 +229,7 @@ static void test_ends(uint32_t backend)
         struct ringio_reader *reader = make_reader(&options);
         if (!reader)
             return;
-        struct ringio_bell *bell = make_bell();
+        struct ringio_bell *bell = make_bell(1);
         int fd = ringio_bell_fd(bell);
         struct batch *batches[4];
         struct ringio_job *jobs[4];
@@ -264,10 +264,12 @@ static void test_ends(uint32_t backend)
 
 int main(void)
 {
-    test_queue();
+    for (int has_fd = 0; has_fd < 2; has_fd++) {
+        test_queue(has_fd);
+        test_ringers(has_fd);
+    }
     test_full();
     test_owner_leaves();
-    test_ringers();
     make_files();
     const uint32_t backends[] = {RINGIO_BACKEND_URING, RINGIO_BACKEND_THREADS, RINGIO_BACKEND_MEMORY};
     for (int i = 0; i < 3; i++) {
