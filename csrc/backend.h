@@ -5,6 +5,7 @@
 #ifndef RINGIO_BACKEND_H
 #define RINGIO_BACKEND_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "files.h"
@@ -71,6 +72,7 @@ struct backend_ops {
 struct backend {
     const struct backend_ops *ops;
     struct backend *inner; /* another one, which has some of its slots; NULL: none */
+    _Atomic uint32_t has_ring; /* 1: an io_uring that works.  Other threads may look. */
     uint64_t lost;         /* counts slots reaped with -EIO whose buffers the kernel may still write to, at any time */
     uint32_t window_count; /* how many slots are worth having in flight now: adapts to what is cached */
     uint64_t window_nbytes;

@@ -229,6 +229,7 @@ static void give_up(struct uring *self)
 {
     struct slot *slot;
     self->has_failed = 1;
+    atomic_store_explicit(&self->backend.has_ring, 0, memory_order_relaxed);
     while ((slot = slot_queue_pop(&self->prepared))) {
         self->slots[slot->index] = NULL;
         inner_submit(self, slot);
@@ -439,6 +440,7 @@ struct backend *backend_uring_new(uint32_t queue_depth)
     self->backend = (struct backend){
         .ops = &uring_ops,
         .inner = inner,
+        .has_ring = 1,
         .window_count = self->window.count,
         .window_nbytes = self->window.nbytes,
         .direct_count = queue_depth < DIRECT_COUNT_MAX ? queue_depth : DIRECT_COUNT_MAX,

@@ -165,6 +165,20 @@ void ringio_reader_free(struct ringio_reader *reader)
     free(reader);
 }
 
+uint32_t ringio_reader_ringless(struct ringio_reader *reader)
+{
+    uint32_t count = 0;
+    if (reader->choice.kind != RINGIO_BACKEND_URING)
+        return 0;
+    pthread_mutex_lock(&reader->mutex);
+    for (uint32_t i = 0; i < reader->started_count; i++) {
+        const struct pump *pump = atomic_load_explicit(&reader->workers[i].pump, memory_order_acquire);
+        count += pump && !atomic_load_explicit(&pump->backend->has_ring, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&reader->mutex);
+    return count;
+}
+
 /* ------------------------------------------------------------------------------------------------------- statistics */
 
 static void add_counters(struct ringio_statistics *sum, const struct pump *pump)

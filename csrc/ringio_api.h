@@ -241,10 +241,12 @@ struct ringio_bell;
 
 /* ringio_reader_new() makes a reader; its threads start with the first job.  Returns NULL only when out of memory.
    The backend is probed here: ringio_reader_backend() says which it is, or 0 when the one asked for by name cannot be
-   had; ringio_reader_reason() says why, in words, and lives as long as the reader. */
+   had; ringio_reader_reason() says why, in words, and lives as long as the reader.  ringio_reader_ringless() counts the
+   workers of the backend io_uring that read by pread: no ring could be made for them any more, or theirs broke. */
 struct ringio_reader *ringio_reader_new(const struct ringio_options *options);
 uint32_t ringio_reader_backend(const struct ringio_reader *reader);
 const char *ringio_reader_reason(const struct ringio_reader *reader);
+uint32_t ringio_reader_ringless(struct ringio_reader *reader);
 void ringio_reader_statistics(struct ringio_reader *reader, struct ringio_statistics *statistics);
 
 /* ringio_reader_free() cancels what runs, waits for it, stops the threads and closes all files.  No other call may be

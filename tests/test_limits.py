@@ -73,6 +73,8 @@ class TestDescriptors:
             for fd in hogs[:10]:
                 os.close(fd)
             assert bytes(reader.read_ranges([(path, 0, None)])[0]) == data
+            # Workers that were refused a ring read all the same, and it is said.
+            assert (" of 2 workers use pread" in reader.backend_reason) == (backend == "io_uring")
             """
         run_child(script, make_file(100_000)[0], backend, RINGIO_BACKEND="")
 

@@ -16,7 +16,7 @@ from . import _execute, _reading
 from ._async import AsyncReads
 from ._buffers import Buffers
 from ._core import ffi, lib
-from ._errors import BackendError
+from ._errors import BackendError, RingioError
 from ._failures import TaskFailure
 from ._handle import Handle
 from ._object_finder import LazyObjects
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _NULL: Final = ffi.NULL
 _IDENTITY_NBYTES: Final = ffi.sizeof("struct ringio_identity")
 _chunk_read: Final = lib.ringio_chunk_read
+_RINGLESS: Final = "use pread: rings for them were refused later (RLIMIT_NOFILE, RLIMIT_MEMLOCK?) or have broken"
 _ONE_OBJECT: Final = np.ones(1, bool)
 
 
@@ -72,7 +73,6 @@ class Reader(AsyncReads, StreamReads):
 
     Attributes:
         backend: "io_uring", "threads", "object_store" or "memory".
-        backend_reason: why that one, in words.
         workers: how many worker threads it uses.
         memory_limit_bytes: most bytes of buffers.
 
@@ -123,18 +123,18 @@ class Reader(AsyncReads, StreamReads):
         try:
             pointer = handle.use(user)
             kind = lib.ringio_reader_backend(pointer)
-            self.backend_reason: str = ffi.string(lib.ringio_reader_reason(pointer)).decode(errors="replace")
+            self._reason: str = ffi.string(lib.ringio_reader_reason(pointer)).decode(errors="replace")
         finally:
             handle.users.discard(user)
         if kind == 0:
             handle.close()
-            raise BackendError(self.backend_reason)
+            raise BackendError(self._reason)
         reads_files = options.backend_name() == OBJECT_STORE
         self.backend = OBJECT_STORE if reads_files else backend_name(kind)
         if reads_files:
-            self.backend_reason = "asked for by name: files are read through obstore's LocalStore"
+            self._reason = "asked for by name: files are read through obstore's LocalStore"
             if options.direct:  # the variable says so: with the argument it is an error
-                self.backend_reason += f", which has no direct reads: direct={options.direct!r} is of no effect"
+                self._reason += f", which has no direct reads: direct={options.direct!r} is of no effect"
         self.workers = int(struct.worker_count)
         self.memory_limit_bytes = int(struct.memory_limit_bytes)
         self._options = options
@@ -144,6 +144,18 @@ class Reader(AsyncReads, StreamReads):
         self._chunk_read: Callable[..., int] = _refuse_chunk if reads_files else _chunk_read
         # Not at exit: _handle closes all readers then, and knows that daemon threads may still be in one.
         weakref.finalize(self, _close_unused, handle, self._objects).atexit = False
+
+    @property
+    def backend_reason(self) -> str:
+        """Why that backend, in words; and how many workers have to do without a ring, if some must."""
+        user = object()
+        try:
+            count = lib.ringio_reader_ringless(self._handle.use(user))
+        except RingioError:  # it is closed
+            count = 0
+        finally:
+            self._handle.users.discard(user)
+        return self._reason + (f"; {count} of {self.workers} workers {_RINGLESS}" if count else "")
 
     @property
     def max_gap_bytes(self) -> int:
