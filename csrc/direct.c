@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ringio.h"
+
 #ifdef __linux__
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -59,8 +61,8 @@ _Static_assert(sizeof(struct statx_dio) == 256, "as the kernel has it");
    fuse_direct_IO() does not advance the position: what it gives is as long as it should be, and wrong. */
 #define FUSE_MAGIC_ 0x65735546u
 
-/* Whether direct reads are out of the question, whatever open(2) said. */
-static int is_unfit(int fd)
+/* Why direct reads are out of the question, whatever open(2) said: RINGIO_DIRECT_..., errno, or 0. */
+static int unfit_for(int fd)
 {
     struct statfs info;
     int status;
@@ -68,9 +70,11 @@ static int is_unfit(int fd)
         status = fstatfs(fd, &info);
     while (status && errno == EINTR);
     if (status)
-        return 1;
+        return errno;
     uint32_t type = (uint32_t)info.f_type;
-    return type == TMPFS_MAGIC_ || type == RAMFS_MAGIC_ || type == HUGETLBFS_MAGIC_ || type == FUSE_MAGIC_;
+    if (type == TMPFS_MAGIC_ || type == RAMFS_MAGIC_ || type == HUGETLBFS_MAGIC_)
+        return RINGIO_DIRECT_IN_MEMORY;
+    return type == FUSE_MAGIC_ ? RINGIO_DIRECT_FUSE : 0;
 }
 
 /* Before Linux 6.5 a fork() while the disk writes to memory that the child shares could lose what it wrote; since then
@@ -81,17 +85,20 @@ static int pins_pages(void)
     return syscall(CACHESTAT_NUMBER, -1, NULL, NULL, 0) < 0 && errno == EBADF;
 }
 
-/* The block size and MAY_PLACE as in the state, or REFUSED.  A kernel that says nothing is older than 6.1, or its
-   filesystem is: 4096 suits all disks. */
-static uint64_t demands_of(int fd)
+/* Sets the block size and MAY_PLACE as in the state; returns 0, or why there are none.  A kernel that says nothing is
+   older than 6.1, or its filesystem is: 4096 suits all disks. */
+static int demands_of(int fd, uint64_t *demands)
 {
     struct statx_dio info = {0};
-    if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN_, &info) || !(info.mask & STATX_DIOALIGN_))
-        return is_unfit(fd) ? REFUSED : (uint64_t)DIRECT_BLOCK_NBYTES_MAX << BLOCK_SHIFT;
+    if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN_, &info) || !(info.mask & STATX_DIOALIGN_)) {
+        *demands = (uint64_t)DIRECT_BLOCK_NBYTES_MAX << BLOCK_SHIFT;
+        return unfit_for(fd);
+    }
     uint64_t block = info.memory_align > info.offset_align ? info.memory_align : info.offset_align;
+    *demands = block << BLOCK_SHIFT | (pins_pages() ? MAY_PLACE : 0);
     if (!info.memory_align || !info.offset_align || block > DIRECT_BLOCK_NBYTES_MAX || (block & (block - 1)))
-        return REFUSED;
-    return block << BLOCK_SHIFT | (pins_pages() ? MAY_PLACE : 0);
+        return RINGIO_DIRECT_BLOCKS;
+    return 0;
 }
 
 /* --------------------------------------------------------------------------------------------------- open and close */
@@ -103,17 +110,23 @@ static int is_same_file(int fd, int other_fd)
            info.st_ino == other.st_ino;
 }
 
-/* Returns OPENED with all that belongs to it, REFUSED, or 0 when it may be otherwise next time.  O_NONBLOCK is for a
-   FIFO that may be there by now, and is taken away again as in file_open(). */
-static uint64_t try_open(const char *path, int fd)
+/* Returns OPENED with all that belongs to it, REFUSED, or 0 when it may be otherwise next time; '*refusal' is 0 or says
+   why.  O_NONBLOCK is for a FIFO that may be there by now, and is taken away again as in file_open(). */
+static uint64_t try_open(const char *path, int fd, int *refusal)
 {
     int direct_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_DIRECT);
-    if (direct_fd < 0)
+    if (direct_fd < 0) {
+        *refusal = errno;
         return errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EINTR ? 0 : REFUSED;
-    uint64_t demands = REFUSED;
-    if (is_same_file(direct_fd, fd) && fcntl(direct_fd, F_SETFL, O_DIRECT) == 0)
-        demands = demands_of(direct_fd);
-    if (demands & REFUSED) {
+    }
+    uint64_t demands = 0;
+    if (!is_same_file(direct_fd, fd))
+        *refusal = RINGIO_CHANGED;
+    else if (fcntl(direct_fd, F_SETFL, O_DIRECT))
+        *refusal = errno;
+    else
+        *refusal = demands_of(direct_fd, &demands);
+    if (*refusal) {
         close(direct_fd);
         return REFUSED;
     }
@@ -125,13 +138,24 @@ struct direct_mode direct_open(struct direct_file *direct, const char *path, int
     uint64_t state = atomic_load_explicit(&direct->state, memory_order_acquire);
     if (state)
         return mode_of(state);
-    uint64_t opened = try_open(path, fd);
+    int refusal;
+    uint64_t opened = try_open(path, fd, &refusal);
     if (!opened || atomic_compare_exchange_strong_explicit(&direct->state, &state, opened, memory_order_acq_rel,
                                                            memory_order_acquire))
         return mode_of(opened);
     if (opened & OPENED)
         close((int)(uint32_t)opened); /* another thread was faster */
     return mode_of(state);
+}
+
+int direct_refusal(const char *path, int fd, uint32_t *block_nbytes)
+{
+    int refusal;
+    uint64_t opened = try_open(path, fd, &refusal);
+    *block_nbytes = mode_of(opened).block_nbytes;
+    if (opened & OPENED)
+        close((int)(uint32_t)opened);
+    return refusal;
 }
 
 void direct_refuse(struct direct_file *direct)
@@ -170,6 +194,13 @@ struct direct_mode direct_open(struct direct_file *direct, const char *path, int
 {
     (void)direct, (void)path, (void)fd;
     return (struct direct_mode){.fd = -1};
+}
+
+int direct_refusal(const char *path, int fd, uint32_t *block_nbytes)
+{
+    (void)path, (void)fd;
+    *block_nbytes = 0;
+    return ENOTSUP;
 }
 
 void direct_refuse(struct direct_file *direct)

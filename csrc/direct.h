@@ -26,6 +26,10 @@ struct direct_mode {
    has too many files open are no errors: block_nbytes is 0.  Thread-safe. */
 struct direct_mode direct_open(struct direct_file *direct, const char *path, int fd);
 
+/* direct_refusal() tries the same anew, closes the file again, and returns why it cannot be read so: errno,
+   RINGIO_DIRECT_..., RINGIO_CHANGED where another file is at the path; 0 where it can, in such blocks. */
+int direct_refusal(const char *path, int fd, uint32_t *block_nbytes);
+
 /* direct_refuse() notes that a read was refused for being direct: the file is not read so any more.  Thread-safe. */
 void direct_refuse(struct direct_file *direct);
 

@@ -404,3 +404,18 @@ void file_cache_destroy(struct file_cache *cache)
     assert(cache->count == 0);
     pthread_mutex_destroy(&cache->mutex);
 }
+
+int ringio_try_file(const char *path, struct ringio_abilities *abilities)
+{
+    struct file_cache cache;
+    struct file *file;
+    file_cache_init(&cache, 1, 0);
+    int status = file_get(&cache, path, NULL, &file);
+    if (status == 0) {
+        *abilities = (struct ringio_abilities){.nowait = (uint32_t)file->nowait};
+        abilities->direct_refusal = direct_refusal(path, file->fd, &abilities->block_nbytes);
+        file_put(&cache, file);
+    }
+    file_cache_destroy(&cache);
+    return status;
+}

@@ -329,6 +329,21 @@ struct ringio_identity {
    up by several threads, as a cold disk answers many questions in the time of one. */
 void ringio_stat(const char *paths, const uint64_t *path_offsets, uint64_t count, struct ringio_identity *identities);
 
+/* Why files that open(2) opens with O_DIRECT are read through the page cache. */
+#define RINGIO_DIRECT_IN_MEMORY 10101 /* that is where they are, and nowhere else */
+#define RINGIO_DIRECT_FUSE 10102      /* io_uring goes on at the wrong place after a read that was short */
+#define RINGIO_DIRECT_BLOCKS 10103    /* they demand blocks that our buffers do not have */
+
+/* What was found out about a file by trying. */
+struct ringio_abilities {
+    uint32_t nowait;         /* reads of cached data answer at once: worth a ring; else it is read by pread */
+    int32_t direct_refusal;  /* why it is not read past the page cache: errno or RINGIO_DIRECT_...; 0: it can be */
+    uint32_t block_nbytes;   /* in such blocks */
+};
+
+/* ringio_try_file() finds out what a reader would.  Returns 0, -errno or -RINGIO_NOT_REGULAR. */
+int ringio_try_file(const char *path, struct ringio_abilities *abilities);
+
 /* --------------------------------------------------------------------------------------------- for tests and codecs */
 
 /* ringio_decode() runs a codec chain once on the calling thread: 'target' must hold the chain's decoded_nbytes, or less

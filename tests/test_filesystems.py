@@ -159,6 +159,25 @@ def test_overlay_and_tmpfs(backend, direct, tmp_path):
         shared.unlink()
 
 
+def test_what_is_said_of_a_file_is_what_a_reader_does(tmp_path):
+    """``ringio info`` of a tmpfs, which is not read past the page cache, though it can be opened so; and of a name."""
+    folder = tmp_path / "ü b"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (folder / "a").write_bytes(bytes(5000))
+        command = [sys.executable, "-m", "ringio", "info", "--json", str(folder / "a"), str(folder)]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["paths"]
+        assert [each["filesystem"] for each in told] == ["tmpfs", "tmpfs"]
+        with ringio.Reader(workers=1, direct=True) as reader:
+            reader.read_ranges([(folder / "a", 0, 4096)] * 20)
+            assert [each["direct"] for each in told] == [reader.statistics().direct_requests > 0] * 2
+        assert "memory" in told[0]["direct_reason"]
+    finally:
+        unmount(folder)
+
+
 class TestFuse:
     @pytest.mark.parametrize("direct", DIRECT)
     def test_bytes(self, backend, direct, tmp_path):

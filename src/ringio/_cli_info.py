@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import platform
+import re
 import resource
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,12 +14,18 @@ from typing import Any, Final
 import numpy as np
 
 from . import _limits, _locations
+from ._core import ffi, lib
 from ._entries import is_remote, normalise
 from ._reader import Reader
 from ._version import __version__
 
 _PAGE_NBYTES: Final = 4096  # the largest block of any disk, too
 _NO_LIMIT: Final = 1 << 60  # version 1 of the control groups says so with a huge number
+_REFUSALS: Final = {
+    lib.RINGIO_DIRECT_IN_MEMORY: "it is nowhere but in memory",
+    lib.RINGIO_DIRECT_FUSE: "io_uring may give wrong bytes of it",
+    lib.RINGIO_DIRECT_BLOCKS: "it demands blocks above 4096 bytes",
+}
 _CANDIDATES_MAX: Final = 1000  # names of a folder that are looked at for a file to try
 
 
@@ -116,16 +122,15 @@ def _path_facts(path: str) -> dict[str, Any]:
     kind = _locations.look_up(location).kind
     filesystem, device = _mount(os.path.realpath(location))
     file = location if kind == "file" else _some_file(location) if kind == "directory" else None
-    is_fuse = filesystem is not None and filesystem.partition(".")[0] in ("fuse", "fuseblk", "virtiofs")
-    direct, reason = (None, None) if file is None else _has_direct(file)
+    nowait, refusal = (None, None) if file is None else _abilities(file)
     return {
         "path": location,
         "remote": False,
         "filesystem": filesystem,
         "device": device,
-        "nowait": None if file is None else _has_nowait(file),
-        "direct": direct and not is_fuse,
-        "direct_reason": "io_uring may give wrong bytes of it" if direct and is_fuse else reason,
+        "nowait": nowait,
+        "direct": None if nowait is None else refusal is None,
+        "direct_reason": refusal,
     }
 
 
@@ -133,12 +138,12 @@ def _mount(path: str) -> tuple[str | None, str | None]:
     """Type and device of the file system that a path is on; proc(5), /proc/pid/mountinfo."""
     best: tuple[int, str | None, str | None] = (-1, None, None)
     try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
         return None, None
-    for line in lines:
+    for line in map(os.fsdecode, lines):
         fields, _, rest = line.partition(" - ")
-        point = fields.split()[4].encode().decode("unicode_escape")  # a space in it is \040
+        point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields.split()[4])  # a space is \040
         inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= best[0]:  # of two at one place the later one covers the other
             best = (len(point), *rest.split()[:2])  # type: ignore[assignment]
@@ -153,35 +158,32 @@ def _some_file(folder: str) -> str | None:
     return None
 
 
-def _has_nowait(path: str) -> bool | None:
-    if not hasattr(os, "RWF_NOWAIT"):
-        return None
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return True  # not cached, and that is what it says
-    except OSError as error:
-        return None if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL) else False
-    finally:
-        os.close(fd)
-    return True
+def _abilities(path: str) -> tuple[bool | None, str | None]:
+    """What a reader finds out about a file: whether it has reads that do not wait, and why none past the page cache.
+
+    (None, None) where it cannot be read.
+    """
+    found = ffi.new("struct ringio_abilities *")
+    if lib.ringio_try_file(os.fsencode(path), found):
+        return None, None
+    if not found.direct_refusal:
+        return bool(found.nowait), _direct_read_refusal(path)
+    if found.direct_refusal in _REFUSALS:
+        return bool(found.nowait), _REFUSALS[found.direct_refusal]
+    return bool(found.nowait), f"open with O_DIRECT: {os.strerror(found.direct_refusal)}"
 
 
-def _has_direct(path: str) -> tuple[bool | None, str | None]:
-    """Whether a file can be read past the page cache, and if not, what the system says."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_DIRECT)
-    except OSError as error:
-        return False, f"open with O_DIRECT: {error.strerror}"
+def _direct_read_refusal(path: str) -> str | None:
+    """What the system says to a read, where it lets files be opened for such reads; a reader finds that out later."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_DIRECT)
     try:
         with mmap.mmap(-1, _PAGE_NBYTES) as memory:
             os.preadv(fd, [memory], 0)
     except OSError as error:
-        return (None if error.errno != errno.EINVAL else False), f"read with O_DIRECT: {error.strerror}"
+        return f"read with O_DIRECT: {error.strerror}"
     finally:
         os.close(fd)
-    return True, None
+    return None
 
 
 def _rlimit(which: int) -> dict[str, int | None]:
