@@ -286,18 +286,24 @@ class TestProgress:
         reader.read_ranges([(path, 0, None)], progress=True)
         assert "1.00k" in capsys.readouterr().err
 
-    def test_line_without_tqdm(self, reader, make_file, monkeypatch):
+    @pytest.mark.parametrize("has_rich", [True, False])
+    def test_line_without_tqdm(self, reader, make_file, monkeypatch, has_rich):
         class Terminal(io.StringIO):
             def isatty(self) -> bool:
                 return True
 
         path, _ = make_file(2_000_000)
         monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-        for stream, text in [(Terminal(), "100 %"), (io.StringIO(), "")]:
+        if has_rich:
+            pytest.importorskip("rich")
+        else:
+            monkeypatch.setitem(sys.modules, "rich.console", None)
+        for stream, text in [(Terminal(), "100 %  2 MB"), (io.StringIO(), "")]:
             monkeypatch.setattr(sys, "stderr", stream)
             reader.read_ranges([(path, 0, None)], progress=True)
             assert text in stream.getvalue()
             assert bool(text) == bool(stream.getvalue())
+            assert ("━" * 30 in stream.getvalue()) == (has_rich and bool(text))
 
     def test_others_are_refused(self, reader):
         with pytest.raises(TypeError, match="progress"):

@@ -1,4 +1,4 @@
-"""Progress of a long batch: a callback, a tqdm bar, or a line of text."""
+"""Progress of a long batch: a callback, a bar of tqdm or rich, or a line of text."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ Progress: TypeAlias = "bool | Callable[[int, int], object] | None"
 _TEXT_INTERVAL_S: Final = 0.5
 _REPORT_INTERVAL_S: Final = 0.02
 _LOG_INTERVAL_S: Final = 10.0  # where nobody watches
+_BAR_WIDTH: Final = 30
 
 
 class Watcher:
@@ -92,7 +93,7 @@ def progress_bar(bytes_total: int) -> Callable[[int, int], object]:
 
     Returns:
         A function of (bytes done, bytes in all), which takes the bar down when both are the same. Where tqdm is not
-        installed it writes a line of text to a terminal, and nothing elsewhere.
+        installed it writes a line to a terminal, with rich's bar or as plain text, and nothing elsewhere.
     """
     return _bar(bytes_total)
 
@@ -101,9 +102,18 @@ def _bar(bytes_total: int) -> Callable[[int, int], object]:
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        return _TextLine() if sys.stderr.isatty() else _silent
+        return _line() if sys.stderr.isatty() else _silent
     interval_s = 0.1 if sys.stderr.isatty() else _LOG_INTERVAL_S
     return _TqdmBar(tqdm(total=bytes_total, unit="B", unit_scale=True, mininterval=interval_s))
+
+
+def _line() -> Callable[[int, int], object]:
+    try:
+        from rich.console import Console
+        from rich.progress_bar import ProgressBar
+    except ImportError:
+        return _TextLine()
+    return _RichLine(Console(file=sys.stderr), ProgressBar)
 
 
 def _silent(_bytes_done: int, _bytes_total: int) -> None:
@@ -122,6 +132,8 @@ class _TqdmBar:
 
 
 class _TextLine:
+    """A line that is written over and over."""
+
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._next = self._start
@@ -133,8 +145,23 @@ class _TextLine:
             return
         self._next = now + _TEXT_INTERVAL_S
         speed = bytes_done / max(now - self._start, 1e-9) / 1e6
-        percent = 100 * bytes_done // max(bytes_total, 1)
-        sys.stderr.write(
-            f"\r{percent:3d} %  {bytes_done / 1e6:,.0f} MB  {speed:,.0f} MB/s" + ("\n" if finished else "")
-        )
+        share = bytes_done / max(bytes_total, 1)
+        text = f"{int(share * 100):3d} %  {bytes_done / 1e6:,.0f} MB  {speed:,.0f} MB/s"
+        self._show(share, text, "\n" if finished else "")
+
+    def _show(self, _share: float, text: str, end: str) -> None:
+        sys.stderr.write(f"\r{text}{end}")
         sys.stderr.flush()
+
+
+class _RichLine(_TextLine):
+    """Not one of rich's live displays: those have to be ended, whatever becomes of the batch."""
+
+    def __init__(self, console: Any, bar: Any) -> None:
+        super().__init__()
+        self._console = console
+        self._bar = bar
+
+    def _show(self, share: float, text: str, end: str) -> None:
+        bar = self._bar(total=1.0, completed=share, width=_BAR_WIDTH)
+        self._console.print(bar, text, end=end or "\r", highlight=False)
