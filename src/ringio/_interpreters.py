@@ -1,8 +1,9 @@
-"""Sub-interpreters: what can be said about an import that failed in one."""
+"""Sub-interpreters and free-threaded Python: what can be said about an import that failed in one."""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Final
 
 # By that name from Python 3.13 on; before that by the other one.
@@ -20,8 +21,18 @@ def in_sub_interpreter() -> bool:
     return False
 
 
+def is_free_threaded() -> bool:
+    """Whether this Python was built without a GIL, and does not load extensions of the stable ABI (before 3.15)."""
+    return "t" in getattr(sys, "abiflags", "") and sys.version_info < (3, 15)
+
+
 def refusal(error: ImportError) -> ImportError:
     """The error to raise where ringio's first import failed."""
+    if is_free_threaded():
+        return ImportError(
+            "ringio cannot be imported in a free-threaded Python before 3.15, which does not load extensions of the "
+            f"stable ABI ({_reason(error)}); use a Python with a GIL: ringio reads and decodes without it"
+        )
     if not in_sub_interpreter():
         return error
     return ImportError(
