@@ -20,7 +20,7 @@ from hypothesis import given
 from obstore.store import HTTPStore, LocalStore, MemoryStore, S3Store
 
 import ringio
-from ringio import codecs
+from ringio import _cli, codecs
 from ringio.testing import memory_store
 from servers import Rule
 from servers.latency import pattern
@@ -427,13 +427,14 @@ class TestErrors:
             {"length_shift": -10},
             {"length_shift": 10},
             {"raw": "garbage\r\n\r\n"},
+            {"ending": "stall", "ending_after_nbytes": 3},
         ],
         ids=str,
     )
     @pytest.mark.parametrize("count", [1, 100])
     def test_what_may_pass_is_tried_again(self, big, latency, fault, count):
         ranges = [(big, i * 10_000, 1000) for i in range(count)]
-        with ringio.Reader(max_gap_bytes=0, store_options={"retries": 3}) as reader:
+        with ringio.Reader(max_gap_bytes=0, store_options={"retries": 3, "timeout_s": 2}) as reader:
             latency.rules(Rule(method="GET", offset=(count - 1) * 10_000, count=1, **fault))
             assert read(reader, ranges) == [pattern(start, 1000) for _, start, _ in ranges]
             assert reader.statistics().retries >= 1
@@ -745,6 +746,29 @@ class TestServers:
             error = error_of(reader, "s3://bucket/key", 0, 1)
         assert isinstance(error, PermissionError)
         assert "anonymous=True" in str(error)
+
+    @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+    def test_an_endpoint_of_the_environment(self, latency, monkeypatch, capsysbinary, name):
+        """As the clouds' own tools have it, and where the command has its options from."""
+        latency.put("bucket/key", b"value")
+        options = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        for variable, value in {**options, name: latency.base_url}.items():
+            monkeypatch.setenv(variable, value)
+        with ringio.Reader() as reader:
+            assert read(reader, [("s3://bucket/key", 1, 2), ("s3a://bucket/key", -2, None)]) == [b"al", b"ue"]
+        assert _cli.main(["read", "s3://bucket/key", "-3", "end"]) == 0
+        assert _cli.main(["head", "s3://bucket/key"]) == 0
+        assert capsysbinary.readouterr().out.startswith(b"lue")
+
+    def test_gs(self, latency):
+        """Google's way of asking, with the address of another server."""
+        latency.put("bucket/ä key/100%25", b"value")
+        options = {"base_url": latency.base_url, "anonymous": True, "retries": 0}
+        with ringio.Reader(store_options=options) as reader:
+            url = "gs://bucket/ä key/100%25"
+            assert read(reader, [(url, 1, 2), (url, -2, None), (url, 0, None)]) == [b"al", b"ue", b"value"]
+            assert error_of(reader, url, 3, 9).nbytes == 5
+            assert isinstance(error_of(reader, "gs://bucket/nothing", 0, 1), FileNotFoundError)
 
     def test_azure(self, azurite):
         azurite.make_container("objects")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,6 +12,12 @@ CONNECT_TIMEOUT_S: Final = 5.0
 # With 20 ms to a store 256 requests in flight are 12,800 a second, more than two cores can take in; each of them may be
 # a connection, and an open file.
 REQUESTS_IN_FLIGHT: Final = 256
+
+# What obstore looks at in the environment, by the first letter of the scheme: s3 and s3a; az, abfs, ...
+_ENDPOINTS: Final = {
+    "s": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "a": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
 
 # Options of ours; every other name is a setting of obstore's own store for the URL: region, endpoint, ...
 _OURS: Final = (
@@ -90,6 +97,12 @@ def is_below(url: str, beginning: str) -> bool:
     return not beginning or beginning.endswith("/") or url[len(beginning) : len(beginning) + 1] in ("", "/", "?")
 
 
+def _endpoint_of_environment(url: str) -> str:
+    """The address that obstore takes from the environment, where nobody gives one."""
+    names = _ENDPOINTS.get(url[:1], ())
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
+
+
 def obstore_arguments(options: Mapping[str, Any], url: str, *, takes_config: bool) -> dict[str, Any]:
     """The keyword arguments of obstore's ``from_url``.
 
@@ -100,7 +113,7 @@ def obstore_arguments(options: Mapping[str, Any], url: str, *, takes_config: boo
     """
     from datetime import timedelta  # late: only who reads URLs needs it
 
-    endpoint = str(options.get("endpoint") or options.get("base_url") or "")
+    endpoint = str(options.get("endpoint") or options.get("base_url") or _endpoint_of_environment(url))
     client: dict[str, Any] = {
         "timeout": timedelta(seconds=options.get("timeout_s", TIMEOUT_S)),
         "connect_timeout": timedelta(seconds=options.get("connect_timeout_s", CONNECT_TIMEOUT_S)),
