@@ -32,6 +32,7 @@ struct slot {
 
     uint32_t index;      /* among the slots of its worker: fixed, below the queue depth */
     uint32_t generation; /* the backend's: tells a completion from that of an earlier use of the slot */
+    int is_ahead;        /* the backend's: the kernel was told to fetch the bytes */
     struct slot *next;   /* the backend's, while the slot is submitted */
 };
 

@@ -14,7 +14,7 @@
    there.  64 reads ahead on one thread reach what 64 threads do.
 
    Where the kernel can say "not cached" (RWF_NOWAIT), submit() tries at once: a hit is done, and a miss has started the
-   disk.  Elsewhere (tmpfs, overlayfs, FUSE) the clock tells whether a read had to wait.
+   disk.  Elsewhere (tmpfs, overlayfs, FUSE, networks) the clock tells whether a read had to wait.
 
    Past the page cache nothing can be read ahead: those reads go to the kernel's older interface for many of them at a
    time, or one after the other where that cannot be had. */
@@ -24,9 +24,15 @@ struct pread_backend {
     struct slot_queue done;
     struct slot_queue waiting; /* to be read in this order when somebody waits for them */
     struct aio *aio;           /* for direct reads, or NULL */
+    uint32_t ahead_count;      /* reads that were looked ahead for since the last that was not */
 };
 
 #define LOOK_AHEAD_COUNT_MAX 64
+
+/* What was looked ahead for is there at once, cached or not: one read in so many goes without, to find that out.  When
+   it had to wait the last times, as many as can be on their way meanwhile. */
+#define SAMPLE_EVERY 8
+#define SAMPLE_EVERY_WAITING LOOK_AHEAD_COUNT_MAX
 
 /* The usual read-ahead window of Linux (VM_READAHEAD_PAGES): a miss starts that much by itself. */
 #define MISS_READS_AHEAD_NBYTES ((uint32_t)128 << 10)
@@ -78,6 +84,16 @@ static void look_ahead(const struct slot *slot)
 #endif
 }
 
+/* Whether to look ahead for a read of which only the clock will tell whether it had to wait. */
+static int looks_ahead(struct pread_backend *self)
+{
+    float cached_share = self->window.cached_share;
+    uint32_t most = cached_share < WINDOW_WAITING_SHARE ? SAMPLE_EVERY_WAITING : SAMPLE_EVERY;
+    if (cached_share > WINDOW_CACHED_SHARE || ++self->ahead_count > most)
+        self->ahead_count = 0;
+    return self->ahead_count > 0;
+}
+
 static void learn(struct pread_backend *self, int was_cached)
 {
     window_adapt(&self->window, was_cached ? 1 : 0, 1);
@@ -90,6 +106,7 @@ static void pread_submit(struct backend *backend, struct slot *slot)
     struct pread_backend *self = (struct pread_backend *)backend;
     slot->bytes = slot->data;
     slot->result = -EAGAIN;
+    slot->is_ahead = 0;
     if (slot_is_out_of_reach(slot)) {
         slot->result = 0;
     } else if (slot->block_nbytes) {
@@ -102,8 +119,9 @@ static void pread_submit(struct backend *backend, struct slot *slot)
         learn(self, slot->result != -EAGAIN);
         if (slot->result == -EAGAIN && slot_piece_nbytes(slot) > MISS_READS_AHEAD_NBYTES)
             look_ahead(slot);
-    } else if (self->window.cached_share <= WINDOW_CACHED_SHARE) {
+    } else if (looks_ahead(self)) {
         look_ahead(slot);
+        slot->is_ahead = 1;
     }
     slot_queue_push(slot->result == -EAGAIN ? &self->waiting : &self->done, slot);
 }
@@ -116,7 +134,9 @@ static void read_oldest(struct pread_backend *self)
     } else {
         uint64_t start_ns = now_ns();
         slot->result = read_waiting(slot);
-        learn(self, now_ns() - start_ns < CACHED_READ_NS + (slot->result > 0 ? (uint32_t)slot->result : 0));
+        int was_there = now_ns() - start_ns < CACHED_READ_NS + (slot->result > 0 ? (uint32_t)slot->result : 0);
+        if (!was_there || !slot->is_ahead)
+            learn(self, was_there);
     }
     slot_queue_push(&self->done, slot);
 }

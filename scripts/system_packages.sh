@@ -42,6 +42,11 @@ tests_packages() {
   [ "$(uname -s)" != Linux ] || have strace || need strace "tests: system calls that fail"
   have node || need nodejs "tests: runs azurite, Azure's blob service"
   have npm || need npm "tests: installs azurite"
+  # A folder over the network, where something can be mounted by who is not the kernel.
+  if [ -w /dev/fuse ]; then
+    have sshfs || need sshfs "tests: a network mount"
+    have sftp-server || [ -x /usr/lib/openssh/sftp-server ] || need openssh-sftp-server "tests: its other end"
+  fi
   # Only root can mount what it makes.
   [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ] || PATH=$PATH:/usr/sbin:/sbin have mkfs.xfs ||
     need xfsprogs "tests: another file system"

@@ -8,7 +8,8 @@
 ========================  ========================================================================================
 
 Each is a context manager that starts a process on a free port, waits until it answers, and stops it again. The process
-also ends when the one that started it is killed. ``fixtures.py`` has a pytest fixture for each.
+also ends when the one that started it is killed. ``fixtures.py`` has a pytest fixture for each. In ``sftp.py`` is
+something else: a folder that is mounted over the network.
 """
 
 from servers.azurite import AzuriteServer

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 import pytest
 
 from servers import AzuriteServer, LatencyServer, MotoServer, NginxServer, Server, UnavailableServerError
+from servers.sftp import SftpMount
+
+AnyServer = TypeVar("AnyServer", Server, SftpMount)
 
 
-def enter_or_skip(server: Server) -> Server:
+def enter_or_skip(server: AnyServer) -> AnyServer:
     """Starts the server; skips the test where the machine has no such program, which CI does not let pass."""
     try:
         return server.__enter__()
