@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports only from floors below its own: docs/architecture.md.
 RINGIO_FLOORS = [
-    ["_exit", "_named"],
+    ["_exit", "_named", "_object_loop"],
     ["_core", "_records", "_columns", "_limits", "_statistics", "_buffers", "_interpreters", "_version", "_spans"],
     ["_errors", "_failures", "_memory", "_object_pool", "_object_store", "_strings"],
     ["_progress", "_states", "_store_options", "_targets"],
@@ -33,7 +33,7 @@ RINGIO_FLOORS = [
     ["_execute", "_options", "_blocks"],
     ["_batch"],
     ["_handle"],
-    ["_object_place", "_python_place"],
+    ["_object_one", "_object_place", "_python_place"],
     ["_object_decode", "_object_fetch"],
     ["_objects"],
     ["_object_finder"],

@@ -14,6 +14,7 @@ class Buffers(Sequence[memoryview]):
 
     All of them lie in one allocation, back to back unless the reader is ``direct``, and a memoryview is made only when
     it is asked for. A buffer keeps the memory of its whole batch alive; ``bytes(buffers[i])`` is a copy that does not.
+    A long range of an object (256 KiB and more) may lie in memory of its own, where the store has put it.
 
     With ``on_error="return"`` the exception of a range that failed stands in its place.
 
@@ -22,7 +23,7 @@ class Buffers(Sequence[memoryview]):
         errors: the exceptions by the index of their range; empty unless ``on_error="return"``.
     """
 
-    __slots__ = ("_view", "_starts", "_ends", "errors")
+    __slots__ = ("_view", "_starts", "_ends", "_own", "errors")
 
     errors: Mapping[int, Exception]
 
@@ -32,10 +33,12 @@ class Buffers(Sequence[memoryview]):
         starts: NDArray[np.int64],
         ends: NDArray[np.int64],
         errors: Mapping[int, Exception] | None = None,
+        own: Mapping[int, memoryview] | None = None,
     ) -> None:
         self._view = data.data.toreadonly()
         self._starts = starts
         self._ends = ends
+        self._own = own or {}  # those that lie elsewhere
         self.errors = errors or {}
 
     @property
@@ -56,6 +59,8 @@ class Buffers(Sequence[memoryview]):
         start, end = int(self._starts[i]), int(self._ends[i])  # raises IndexError
         if self.errors and (error := self.errors.get(i if i >= 0 else i + len(self))):
             return error  # type: ignore[return-value]  # on_error="return": who asks for it expects it
+        if self._own and (buffer := self._own.get(i if i >= 0 else i + len(self))) is not None:
+            return buffer
         return self._view[start:end]
 
     def _slice(self, part: slice) -> Buffers:
@@ -64,11 +69,12 @@ class Buffers(Sequence[memoryview]):
         buffers = Buffers.__new__(Buffers)
         buffers._view = self._view
         buffers._starts, buffers._ends = self._starts[part], self._ends[part]
+        buffers._own = {place: self._own[i] for place, i in enumerate(chosen) if i in self._own} if self._own else {}
         buffers.errors = errors or {}
         return buffers
 
     def __iter__(self) -> Iterator[memoryview]:
-        if self.errors:
+        if self.errors or self._own:
             return (self[i] for i in range(len(self)))
         view = self._view
         return (view[start:end] for start, end in zip(self._starts.tolist(), self._ends.tolist(), strict=True))

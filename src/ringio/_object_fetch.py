@@ -3,12 +3,19 @@
 What is read of one object in one batch is of one state of it. Of a few requests each answer says which state it is
 from. Many requests of one object are made by obstore's ``get_ranges``, which takes less than half of the processor
 time, but does not say it. So the object is asked for its state before the first of them and after the last.
+
+Long answers, and those to many requests, are awaited in the pool's event loop: the threads of obstore put them
+together, and nobody else is woken for each part that comes. Whatever goes wrong there is seen to by a thread. Long
+answers that are a buffer of the result as they come are not copied.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,50 +23,22 @@ from numpy.typing import NDArray
 
 from . import _spans
 from ._failures import TaskFailure
+from ._object_one import Object
 from ._object_place import Placer
-from ._object_pool import Pool, Unit
+from ._object_pool import Pool, Run, Unit
 from ._object_store import Answer, Buffer, Version
-from ._object_work import CHANGED_TEXT, Found, Work, ask_for_head, check_nbytes
+from ._object_work import CHANGED_TEXT, Found, Work, ask_for_head, check_answer, check_nbytes, problem_of
 from ._progress import Watcher
 from ._records import MAX_U64
 from ._store_errors import CHANGED, PAST_THE_END, Problem
 from ._stores import Place
 
-# As many in one object are worth two requests that ask for its state.
-_MANY: Final = 32
+_MANY: Final = 32  # as many in one object are worth two requests that ask for its state
 # One call of get_ranges. It keeps ten in flight, so a multiple of ten leaves none of them alone at the end.
 _GROUP: Final = 20
 _GROUP_IN_FLIGHT: Final = 10
-# Above this what is saved for each request is no part of its cost any more.
-_SMALL_NBYTES: Final = 256 << 10
+_LONG_NBYTES: Final = 256 << 10  # such answers come in many parts
 _UNKNOWN_NBYTES: Final = 1 << 20  # of a request to the end of an object whose size is not known
-
-
-class _Object:
-    """One object, and the requests of it that are not done yet.
-
-    Attributes:
-        place: where it is.
-        first, last: its requests are ``chosen[first:last]``.
-        left_count: how many of them are not done.
-        version: its state, when it is known.
-        problem: why none of it can be read.
-        tail: its last bytes, where a lookup brought them.
-        guarded: its state is looked at again at the end.
-        is_sound: a request of it was answered as it should be.
-    """
-
-    __slots__ = ("first", "guarded", "is_sound", "last", "left_count", "place", "problem", "tail", "version")
-
-    def __init__(self, place: Place, first: int, last: int, found: Found | None) -> None:
-        self.place = place
-        self.first, self.last = first, last
-        self.left_count = last - first
-        self.version = found.version if found else None
-        self.tail = found.tail if found else None
-        self.problem: Problem | None = None
-        self.guarded = False
-        self.is_sound = False
 
 
 class Fetch(Work[list[TaskFailure]]):
@@ -72,6 +51,11 @@ class Fetch(Work[list[TaskFailure]]):
         chosen: int64[c], which of them.
         places: of the files.
         found: what is known of them already.
+        wholes: by requests whose answers are buffers of the result: the numbers of these.
+
+    Attributes:
+        buffers: of the result, which are the stores' own: by their numbers. The others are in their places.
+        piece_count: how many tasks these have.
     """
 
     def __init__(
@@ -82,6 +66,7 @@ class Fetch(Work[list[TaskFailure]]):
         chosen: NDArray[np.int64],
         places: Mapping[int, Place | Problem],
         found: Mapping[int, Found],
+        wholes: Mapping[int, int],
     ) -> None:
         super().__init__(pool, len(chosen))
         self._placer = placer
@@ -89,8 +74,11 @@ class Fetch(Work[list[TaskFailure]]):
         self._chosen = chosen[np.argsort(requests["file"][chosen], kind="stable")]
         self._places = places
         self._found = found
+        self._wholes = wholes
+        self.buffers: dict[int, memoryview] = {}
+        self.piece_count = 0
         self._failures: list[TaskFailure] = []
-        self._spoilt: list[_Object] = []
+        self._spoilt: list[Object] = []
         self._watcher: Watcher | None = None
         self._step_count = len(chosen)
         self._units.append(self._all())
@@ -130,7 +118,7 @@ class Fetch(Work[list[TaskFailure]]):
 
     # --------------------------------------------------------------------------------------------- what is to be done
 
-    def _indices(self, each: _Object) -> list[int]:
+    def _indices(self, each: Object) -> list[int]:
         return [int(i) for i in self._chosen[each.first : each.last]]
 
     def _all(self) -> Iterator[Unit]:
@@ -142,29 +130,25 @@ class Fetch(Work[list[TaskFailure]]):
             if isinstance(place, Problem):
                 yield Unit(lambda a=first, b=last, p=place: self._give_up(a, b, p), 0, 0)  # type: ignore[misc]
                 continue
-            each = _Object(place, first, last, self._found.get(file))
+            each = Object(place, first, last, self._found.get(file))
             yield from self._of_object(each)
 
-    def _of_object(self, each: _Object) -> Iterator[Unit]:
+    def _of_object(self, each: Object) -> Iterator[Unit]:
         store = each.place.store
         if not store.has_versions:
             yield from self._groups(each, self._indices(each))
-        elif each.left_count < _MANY or not self._are_small(each):
+        elif each.left_count < _MANY:
             yield from self._singles(each, self._indices(each))
         else:
             yield Unit(lambda: self._begin(each), 1, 0)
 
-    def _are_small(self, each: _Object) -> bool:
-        nbytes = self._requests["nbytes"][self._chosen[each.first : each.last]]
-        return int(nbytes.max()) <= _SMALL_NBYTES
-
-    def _guard(self, each: _Object) -> None:
+    def _guard(self, each: Object) -> None:
         each.guarded = True
         with self._lock:
             self._left_count += 1
             self._step_count += 1
 
-    def _begin(self, each: _Object) -> None:
+    def _begin(self, each: Object) -> None:
         """The first request of an object of which there is much to be read: it says which state that is.
 
         And whether the server can be trusted to send what it says it sends: of an answer that has more bytes, because
@@ -178,19 +162,18 @@ class Fetch(Work[list[TaskFailure]]):
         else:
             self._add(self._singles(each, others))
 
-    def _singles(self, each: _Object, indices: Sequence[int]) -> Iterator[Unit]:
+    def _singles(self, each: Object, indices: Sequence[int]) -> Iterator[Unit]:
         for i in indices:
-            yield Unit(lambda i=i: self._get(each, i), 1, self._nbytes(i))  # type: ignore[misc]
+            nbytes = self._nbytes(i)
+            is_long = nbytes >= _LONG_NBYTES and each.place.store.has_versions
+            yield Unit(partial(self._get, each, i), 1, nbytes, partial(self._await, each, i) if is_long else None)
 
-    def _groups(self, each: _Object, indices: Sequence[int]) -> Iterator[Unit]:
+    def _groups(self, each: Object, indices: Sequence[int]) -> Iterator[Unit]:
         for first in range(0, len(indices), _GROUP):
             group = indices[first : first + _GROUP]
+            ask = partial(self._await_many, each, group) if each.guarded else None
             nbytes = sum(map(self._nbytes, group))
-            yield Unit(
-                lambda group=group: self._get_many(each, group),  # type: ignore[misc]
-                min(len(group), _GROUP_IN_FLIGHT),
-                nbytes,
-            )
+            yield Unit(partial(self._get_many, each, group), min(len(group), _GROUP_IN_FLIGHT), nbytes, ask)
 
     def _nbytes(self, i: int) -> int:
         nbytes = int(self._requests["nbytes"][i])
@@ -203,37 +186,83 @@ class Fetch(Work[list[TaskFailure]]):
 
     # ------------------------------------------------------------------------------------------------ what threads do
 
-    def _get(self, each: _Object, i: int) -> None:
-        """One request, whose answer says which state of the object it is from."""
+    async def _await(self, each: Object, i: int) -> Run | None:
+        """One request, in the event loop; what does not go well there is left to :meth:`_get`."""
+        start, end = self._extent(i)
+        tail = each.tail
+        if each.problem is not None or (tail is not None and start >= tail.start):
+            return partial(self._get, each, i)
+        try:
+            answer = await each.place.store.get_async(each.place.key, start, end)
+            check_answer(answer, start, end)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            return partial(self._get, each, i, problem_of(error))
+        return self._at_once_or_later([i], partial(self._accept, each, i, answer))
+
+    async def _await_many(self, each: Object, indices: Sequence[int]) -> Run | None:
+        """Some requests of one object whose state is known, in the event loop."""
+        assert each.version is not None
+        size = each.version.nbytes
+        extents = [self._extent(i) for i in indices]
+        starts, ends = [start for start, _ in extents], [size if end is None else min(end, size) for _, end in extents]
+        if each.problem is not None or any(map(operator.ge, starts, ends)):
+            return partial(self._get_many, each, indices)
+        try:
+            buffers = await each.place.store.get_many_async(each.place.key, starts, ends)
+            for buffer, start, end in zip(buffers, starts, ends, strict=True):
+                check_nbytes(buffer, end - start)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            return partial(self._get_many, each, indices, problem_of(error))
+        return self._at_once_or_later(indices, partial(self._place, each, indices, buffers, size))
+
+    def _at_once_or_later(self, indices: Sequence[int], place: Run) -> Run | None:
+        """Put answers in their places, if nothing has to be copied; else a thread is to do it."""
+        if not all(i in self._wholes for i in indices):
+            return place
+        place()
+        return None
+
+    def _get(self, each: Object, i: int, failed: Problem | None = None) -> None:
+        """One request, whose answer says which state of the object it is from.
+
+        Args:
+            each: the object.
+            i: the request.
+            failed: what was wrong with the first try, where that was made already.
+        """
         if each.problem is not None:
             return self._fail(each, [i], each.problem)
         start, end = self._extent(i)
         tail = each.tail
         if tail is not None and start >= tail.start:
-            nbytes = tail.version.nbytes
-            return self._place(
-                each, [i], [memoryview(tail.buffer)[start - tail.start : end and end - tail.start]], nbytes
-            )
+            part = memoryview(tail.buffer)[start - tail.start : end and end - tail.start]
+            return self._place(each, [i], [part], tail.version.nbytes)
         answers: list[Answer] = []
 
         def ask() -> None:
             answer = each.place.store.get(each.place.key, start, end)
-            size = answer.version.nbytes
-            check_nbytes(answer.buffer, (size if end is None else min(size, end)) - start)
+            check_answer(answer, start, end)
             answers.append(answer)
 
-        problem = self._try(each.place.store, ask)
+        problem = self._try(each.place.store, ask, failed)
         if problem is not None and problem.status == PAST_THE_END:
             return self._get_nothing(each, i, problem)
         if problem is not None:
             return self._fail(each, [i], problem)
-        answer = answers[0]
+        return self._accept(each, i, answers[0])
+
+    def _accept(self, each: Object, i: int, answer: Answer) -> None:
+        """The answer to one request."""
         if not self._is_of_same_state(each, answer.version):
             return self._spoil(each, Problem(CHANGED, CHANGED_TEXT), 1)
         each.is_sound = True
         return self._place(each, [i], [answer.buffer], answer.version.nbytes)
 
-    def _get_nothing(self, each: _Object, i: int, problem: Problem) -> None:
+    def _get_nothing(self, each: Object, i: int, problem: Problem) -> None:
         """A request that lies behind the end of its object, as the store says."""
         found = ask_for_head(self._try, each.place)
         start, end = self._extent(i)
@@ -245,12 +274,12 @@ class Fetch(Work[list[TaskFailure]]):
             return self._place(each, [i], [b""], start)
         return self._fail(each, [i], problem, found.version.nbytes)
 
-    def _get_many(self, each: _Object, indices: Sequence[int]) -> None:
-        """Some requests of one object in one call."""
+    def _get_many(self, each: Object, indices: Sequence[int], failed: Problem | None = None) -> None:
+        """Some requests of one object in one call; ``failed``: see :meth:`_get`."""
         if each.problem is not None:
             return self._fail(each, indices, each.problem)
         size = each.version.nbytes if each.version is not None else None
-        if size is None and len(indices) == 1 and self._is_all(indices[0]) and each.place.store.gives_all:
+        if size is None and len(indices) == 1 and self._extent(indices[0]) == (0, None) and each.place.store.gives_all:
             return self._get_all(each, indices[0])
         if size is None and any(self._extent(i)[1] is None for i in indices):
             found = ask_for_head(self._try, each.place)
@@ -270,13 +299,10 @@ class Fetch(Work[list[TaskFailure]]):
             starts.append(start)
             ends.append(end)
         if asked:
-            self._ask_for_many(each, asked, starts, ends, size)
+            self._ask_for_many(each, asked, starts, ends, size, failed)
         return None
 
-    def _is_all(self, i: int) -> bool:
-        return self._extent(i) == (0, None)
-
-    def _get_all(self, each: _Object, i: int) -> None:
+    def _get_all(self, each: Object, i: int) -> None:
         """The whole of an object in one request, of a store whose answers say nothing of its state."""
         answers: list[Answer] = []
         problem = self._try(each.place.store, lambda: answers.append(each.place.store.get_all(each.place.key)))
@@ -286,7 +312,13 @@ class Fetch(Work[list[TaskFailure]]):
             self._fail(each, [i], problem)
 
     def _ask_for_many(
-        self, each: _Object, indices: Sequence[int], starts: list[int], ends: list[Any], size: int | None
+        self,
+        each: Object,
+        indices: Sequence[int],
+        starts: list[int],
+        ends: list[Any],
+        size: int | None,
+        failed: Problem | None = None,
     ) -> None:
         buffers: list[Buffer] = []
         # An answer that is short says where the object ends, if nothing else does.
@@ -298,7 +330,7 @@ class Fetch(Work[list[TaskFailure]]):
                 check_nbytes(buffer, end - start, may_be_short=may_be_short)
             buffers.extend(answer)
 
-        problem = self._try(each.place.store, ask)
+        problem = self._try(each.place.store, ask, failed)
         if problem is None:
             self._place(each, indices, buffers, size)
         elif problem.is_final or (len(indices) == 1 and size is not None):
@@ -309,7 +341,7 @@ class Fetch(Work[list[TaskFailure]]):
         else:
             self._ask_for_rest(each, indices[0], starts[0], ends[0], problem)
 
-    def _ask_for_rest(self, each: _Object, i: int, start: int, end: int, problem: Problem) -> None:
+    def _ask_for_rest(self, each: Object, i: int, start: int, end: int, problem: Problem) -> None:
         """One request that failed or came back short, of a store of which no size was known: perhaps it ends there."""
         found = ask_for_head(self._try, each.place) if each.place.store.is_sized else Found(None, problem)
         if found.version is None:
@@ -322,7 +354,7 @@ class Fetch(Work[list[TaskFailure]]):
             size = found.version.nbytes
             self._ask_for_many(each, [i], [start], [size], size)
 
-    def _end(self, each: _Object) -> None:
+    def _end(self, each: Object) -> None:
         """Behind the last request of an object: whether it still is what it was."""
         if each.problem is not None:
             return self._finish_steps(1)
@@ -336,7 +368,7 @@ class Fetch(Work[list[TaskFailure]]):
             self._finish_steps(1)
         return None
 
-    def _is_of_same_state(self, each: _Object, version: Version) -> bool:
+    def _is_of_same_state(self, each: Object, version: Version) -> bool:
         with self._lock:
             if each.version is None:
                 each.version = version
@@ -344,11 +376,30 @@ class Fetch(Work[list[TaskFailure]]):
 
     # -------------------------------------------------------------------------------------------------- what comes out
 
-    def _place(self, each: _Object, indices: Sequence[int], buffers: Sequence[Buffer], size: int | None) -> None:
-        self._write(lambda: self._placer.place(indices, buffers, [size] * len(indices)))
-        self._note(each, len(indices))
+    def _place(self, each: Object, indices: Sequence[int], buffers: Sequence[Buffer], size: int | None) -> None:
+        count = len(indices)
+        if self._wholes:
+            indices, buffers = self._keep(indices, buffers)
+        if indices:
+            self._write(lambda: self._placer.place(indices, buffers, [size] * len(indices)))
+        self._note(each, count)
 
-    def _fail(self, each: _Object, indices: Sequence[int], problem: Problem, size: int | None = None) -> None:
+    def _keep(self, indices: Sequence[int], buffers: Sequence[Buffer]) -> tuple[list[int], list[Buffer]]:
+        """Keep the answers that are buffers of the result; returns the others."""
+        others: tuple[list[int], list[Buffer]] = ([], [])
+        for i, buffer in zip(indices, buffers, strict=True):
+            number = self._wholes.get(i)
+            if number is None or memoryview(buffer).nbytes != self._nbytes(i):
+                others[0].append(i)
+                others[1].append(buffer)
+                continue
+            view = memoryview(buffer).cast("B").toreadonly()
+            with self._lock:
+                self.buffers[number] = view
+                self.piece_count += int(self._requests["task_count"][i])
+        return others
+
+    def _fail(self, each: Object, indices: Sequence[int], problem: Problem, size: int | None = None) -> None:
         if problem.is_final:
             each.problem = problem
         missing = [i for i in indices if problem.status == errno.ENOENT and self._placer.fills_missing(i)]
@@ -360,7 +411,7 @@ class Fetch(Work[list[TaskFailure]]):
             self._failures += failures
         self._note(each, len(indices))
 
-    def _spoil(self, each: _Object, problem: Problem, step_count: int) -> None:
+    def _spoil(self, each: Object, problem: Problem, step_count: int) -> None:
         """All of an object is in doubt, also what is in its place already."""
         with self._lock:
             each.problem = problem
@@ -387,7 +438,7 @@ class Fetch(Work[list[TaskFailure]]):
             self._busy.discard(token)
             _spans.end("place", begin_ns)
 
-    def _note(self, each: _Object, count: int) -> None:
+    def _note(self, each: Object, count: int) -> None:
         with self._lock:
             each.left_count -= count
             is_last = each.left_count == 0 and each.guarded

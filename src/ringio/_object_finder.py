@@ -57,6 +57,12 @@ class LazyObjects:
         """The reader's statistics with those that the core does not know."""
         for objects in self._made.values():
             statistics = statistics._replace(
+                requests=statistics.requests + objects.kept_count,
+                tasks=statistics.tasks + objects.piece_count,
+                projections=statistics.projections + objects.piece_count,
+                bytes_read=statistics.bytes_read + objects.kept_nbytes,
+                bytes_asked=statistics.bytes_asked + objects.kept_nbytes,
+                bytes_decoded=statistics.bytes_decoded + objects.kept_nbytes,
                 retries=statistics.retries + objects.retry_count,
                 peak_in_flight=max(statistics.peak_in_flight, objects.peak_in_flight),
             )

@@ -117,6 +117,17 @@ class Store:
         """
         return self._get(key, {"offset": start} if end is None else (start, end))
 
+    async def get_async(self, key: str, start: int, end: int | None) -> Answer:
+        """The same as :meth:`get`."""
+        begin_ns = _spans.begin()
+        wanted: object = {"offset": start} if end is None else (start, end)
+        try:
+            result = await self._store.get_async(key, options={"range": wanted})
+            meta = result.meta
+            return Answer(await result.bytes_async(), int(result.range[0]), version_of(meta))
+        finally:
+            self._note("GET", begin_ns, key, wanted, is_awaited=True)
+
     def get_suffix(self, key: str, nbytes: int) -> Answer:
         """The last bytes of an object, or all of it; only of a store that ``has_versions``."""
         return self._get(key, {"suffix": nbytes})
@@ -155,6 +166,15 @@ class Store:
             raise ValueError(f"get_ranges gave {len(buffers)} buffers for {len(starts)} ranges")
         return buffers
 
+    async def get_many_async(self, key: str, starts: Sequence[int], ends: Sequence[int]) -> Sequence[Buffer]:
+        """The same as :meth:`get_many`; only of a store that ``has_versions``."""
+        begin_ns = _spans.begin()
+        try:
+            buffers: Sequence[Buffer] = await self._store.get_ranges_async(key, starts=starts, ends=ends, coalesce=0)
+        finally:
+            self._note("GET", begin_ns, key, len(starts), is_awaited=True)
+        return buffers
+
     def _get_ranges(self, key: str, starts: Sequence[int], ends: Sequence[int]) -> Sequence[Buffer]:
         if self.has_versions:  # what is near has been merged already
             buffers = self._store.get_ranges(key, starts=starts, ends=ends, coalesce=0)
@@ -165,13 +185,14 @@ class Store:
             buffers = self._store.get_ranges(key, starts=starts, lengths=lengths)
         return buffers  # type: ignore[no-any-return]
 
-    def _note(self, method: str, begin_ns: int, key: str, wanted: object = None) -> None:
+    def _note(self, method: str, begin_ns: int, key: str, wanted: object = None, *, is_awaited: bool = False) -> None:
         """Show a request in a trace; called behind it, where an exception is on its way if it failed."""
         if not begin_ns:
             return
         url = f"{self.address}/{key}" if key else self.address
         error = sys.exception()
-        _spans.end(method, begin_ns, url=url, range=wanted, error=None if error is None else type(error).__name__)
+        end = _spans.end_task if is_awaited else _spans.end
+        end(method, begin_ns, url=url, range=wanted, error=None if error is None else type(error).__name__)
 
 
 def version_of(meta: Any) -> Version:

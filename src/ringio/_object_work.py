@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import random
 import threading
@@ -15,7 +16,7 @@ from typing import Final, Generic, TypeVar
 
 from ._errors import STORE_FAILED, RingioError
 from ._named import NamedTuple
-from ._object_pool import Pool, Unit
+from ._object_pool import Ask, Pool, Run, Unit
 from ._object_store import Answer, Store, Version
 from ._store_errors import CHANGED, PAST_THE_END, Problem, sort_out
 from ._stores import Place
@@ -136,7 +137,8 @@ class Work(Generic[T]):
         while self._units and not self._stopped.is_set():
             unit = next(self._units[0], None)
             if unit is not None:
-                return unit._replace(run=partial(self._run, unit.run))
+                ask = None if unit.ask is None else partial(self._ask, unit.ask)
+                return unit._replace(run=partial(self._run, unit.run), ask=ask)
             self._units.popleft()
         return None
 
@@ -148,6 +150,19 @@ class Work(Generic[T]):
         except BaseException as error:  # memory has run out, say: nobody must wait for ever for what this was to do
             self._error = error
             self._finish()
+
+    async def _ask(self, ask: Ask) -> Run | None:
+        run: Run | None = None
+        if self._stopped.is_set():
+            return None
+        try:
+            run = await ask()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._error = error
+            self._finish()
+        return None if run is None else partial(self._run, run)
 
     def _add(self, units: Iterator[Unit]) -> None:
         """More units, from a thread of the pool: before this work goes on with those that it has."""
@@ -171,19 +186,23 @@ class Work(Generic[T]):
         for callback in callbacks:
             callback(self)
 
-    def _try(self, store: Store, ask: Callable[[], object]) -> Problem | None:
-        """Ask a store until it answers; returns what is wrong where it does not."""
+    def _try(self, store: Store, ask: Callable[[], object], failed: Problem | None = None) -> Problem | None:
+        """Ask a store until it answers; returns what is wrong where it does not.
+
+        Args:
+            store: that is asked.
+            ask: asks it.
+            failed: what was wrong with the first try, where that was made already.
+        """
         attempt = 0
         while True:
-            try:
-                ask()
-                return None
-            except CutShortError as error:
-                problem = Problem(STORE_FAILED, str(error), may_pass=True)
-            except ObjectChangedError as error:
-                return Problem(CHANGED, str(error))
-            except BaseException as error:  # also the panics of obstore, which are no Exception
-                problem = sort_out(error)
+            problem, failed = failed, None
+            if problem is None:
+                try:
+                    ask()
+                    return None
+                except BaseException as error:  # also the panics of obstore, which are no Exception
+                    problem = problem_of(error)
             attempt += 1
             if not problem.may_pass or attempt > store.retries or self._stopped.is_set():
                 break
@@ -192,6 +211,15 @@ class Work(Generic[T]):
             if self._stopped.wait(delay_s(attempt)):
                 break
         return problem if attempt == 1 else problem._replace(text=f"{problem.text}, in {attempt} tries")
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What is wrong, of an exception that came while a store was asked."""
+    if isinstance(error, CutShortError):
+        return Problem(STORE_FAILED, str(error), may_pass=True)
+    if isinstance(error, ObjectChangedError):
+        return Problem(CHANGED, str(error))
+    return sort_out(error)
 
 
 def delay_s(attempt: int) -> float:
@@ -324,6 +352,16 @@ def ask_for_head(attempt: Callable[[Store, Callable[[], object]], Problem | None
         elif again.status == PAST_THE_END:
             return Found(Version(0, None, None, None), None)
     return Found(versions[0] if versions else None, problem)
+
+
+def check_answer(answer: Answer, start: int, end: int | None) -> None:
+    """Whether an answer has the bytes from ``start`` on, up to ``end`` or to the end of the object.
+
+    Raises:
+        CutShortError: it has not.
+    """
+    size = answer.version.nbytes
+    check_nbytes(answer.buffer, (size if end is None else min(size, end)) - start)
 
 
 def check_nbytes(buffer: object, nbytes: int, *, may_be_short: bool = False) -> None:

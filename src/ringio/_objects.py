@@ -47,6 +47,7 @@ class Objects:
 
     Attributes:
         retry_count: how often a request was tried again.
+        kept_count, kept_nbytes, piece_count: requests whose answers were not copied, their bytes and tasks.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Objects:
         self._pool = Pool(in_flight, memory_limit_bytes // _MEMORY_SHARE)
         self._reads_files = reads_files
         self.retry_count = 0
+        self.kept_count = self.kept_nbytes = self.piece_count = 0
         _all.add(self)
 
     @property
@@ -126,6 +128,7 @@ class Objects:
         chosen: NDArray[np.int64],
         places: Mapping[int, Place | Problem],
         found: Mapping[int, Found],
+        wholes: Mapping[int, int],
     ) -> Fetch:
         """Begin to read the part of a plan that is objects.
 
@@ -134,6 +137,7 @@ class Objects:
             chosen: its requests of objects.
             places: of the files that they name.
             found: what is known of these.
+            wholes: see :class:`Fetch`.
 
         Returns:
             It has ``add_done_callback``, ``cancel`` and ``result``.
@@ -141,7 +145,7 @@ class Objects:
         placer = (
             Placer(self._handle, bound) if bound.plan.python_chains is None else DecodingPlacer(self._handle, bound)
         )
-        fetch = Fetch(self._pool, placer, bound.plan.requests, chosen, places, found)
+        fetch = Fetch(self._pool, placer, bound.plan.requests, chosen, places, found, wholes)
         self._start(fetch)
         return fetch
 
@@ -157,6 +161,10 @@ class Objects:
 
     def _end(self, work: Work[Any]) -> None:
         self.retry_count += work.retry_count
+        if isinstance(work, Fetch) and work.buffers:
+            self.kept_count += len(work.buffers)
+            self.kept_nbytes += sum(map(len, work.buffers.values()))
+            self.piece_count += work.piece_count
         self._handle.users.discard(work)
 
     def close(self) -> None:
@@ -230,12 +238,15 @@ class ObjectFiles:
         """Whether :meth:`begin` takes no time to speak of."""
         return _OBSTORE in sys.modules
 
-    def begin(self, bound: BoundPlan, progress: Progress) -> tuple[BoundPlan | None, Fetch]:
+    def begin(
+        self, bound: BoundPlan, progress: Progress, wholes: Mapping[int, int] | None = None
+    ) -> tuple[BoundPlan | None, Fetch]:
         """Begin to read the part of a plan that is objects.
 
         Args:
             bound: the plan and its targets.
             progress: whom to tell.
+            wholes: see :class:`Fetch`; None: there are none.
 
         Returns:
             The rest of the plan, to be executed by the core, if there is any; and what has begun.
@@ -245,7 +256,7 @@ class ObjectFiles:
         wanted = np.zeros(len(self._paths), bool)
         wanted[bound.plan.requests["file"][chosen]] = True
         self._find(np.flatnonzero(wanted).tolist())
-        fetch = self._objects.start(bound, chosen, self._places, self._found)
+        fetch = self._objects.start(bound, chosen, self._places, self._found, wholes or {})
         if (reported := check_progress(progress)) is not False:
             fetch.report(Watcher(reported, bound.plan.request_nbytes()), len(bound.plan.requests) - len(chosen))
         if self._local is None:

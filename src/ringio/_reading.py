@@ -7,7 +7,7 @@ an event loop (``_loops``), a stream with many batches in flight (``_stream``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -77,7 +77,9 @@ class Objects(_batch.Objects, Protocol):
     def is_light(self) -> bool:
         """Whether :meth:`begin` takes no time to speak of."""
 
-    def begin(self, bound: BoundPlan, progress: Progress) -> tuple[BoundPlan | None, Watched]:
+    def begin(
+        self, bound: BoundPlan, progress: Progress, wholes: Mapping[int, int] | None = None
+    ) -> tuple[BoundPlan | None, Watched]:
         """Begin to read them; gives the rest of the plan, if there is any, and what has begun."""
 
     def join(self, failures: list[TaskFailure], others: list[TaskFailure]) -> list[TaskFailure]:
@@ -101,11 +103,13 @@ class Begun:
         self._reading: Watched | None = None
         self._is_cancelled = False
 
-    def begin(self, objects: Objects, bound: BoundPlan, progress: Progress) -> tuple[BoundPlan | None, Watched | None]:
+    def begin(
+        self, objects: Objects, bound: BoundPlan, progress: Progress, wholes: Mapping[int, int] | None = None
+    ) -> tuple[BoundPlan | None, Watched | None]:
         """``objects.begin()``, once."""
         if self._is_cancelled:
             return None, None
-        rest, self._reading = objects.begin(bound, progress)
+        rest, self._reading = objects.begin(bound, progress, wholes)
         if self._is_cancelled:  # looked at once more: cancel() does the same the other way round
             self._reading.cancel()
         return rest, self._reading
@@ -130,12 +134,14 @@ class Prepared(NamedTuple):
         planned: its plan.
         bound: the plan and its target; None: there is nothing to read.
         data: the target.
+        wholes: by requests of objects whose answers can be buffers of the result: the numbers of these.
     """
 
     batch: _batch.Batch
     planned: _batch.BatchPlan
     bound: BoundPlan | None
     data: Any
+    wholes: Mapping[int, int]
 
 
 def read(
@@ -180,8 +186,9 @@ def read(
             partial(_is_light, asked, batch, allow_short, in_blocks),
         )
         failures: list[TaskFailure] = []
+        own: dict[int, memoryview] = {}
         if prepared.bound is not None:
-            failures = yield from _run(prepared.bound, prepared.batch.objects, progress)
+            failures = yield from _run(prepared.bound, prepared.batch.objects, progress, prepared.wholes, own)
         planned = prepared.planned
         if attempt == 2 or not (_batch.is_stale(failures) or _batch.may_be_of_others(planned, failures)):
             break
@@ -189,7 +196,7 @@ def read(
     errors = _batch.range_errors(planned, prepared.batch, failures)
     if errors and on_error == "raise":
         raise _batch.first_error(errors, len(asked))
-    return Buffers(prepared.data, planned.starts, planned.ends, errors)
+    return Buffers(prepared.data, planned.starts, planned.ends, errors, own)
 
 
 def _are_few(ranges: Sized) -> bool:
@@ -227,21 +234,39 @@ def _prepare(
     nbytes = planned.target_nbytes
     data = empty(nbytes) if out is None else flat_bytes(out, nbytes)
     bound = planned.plan.bind(data) if planned.plan.task_count else None
-    return Prepared(batch, planned, bound, data)
+    # Of a stream the memory is counted by its batches.
+    may_own = mask is not None and out is None and limit_nbytes is None
+    return Prepared(batch, planned, bound, data, _batch.wholes(batch, planned) if may_own else {})
 
 
-def _run(bound: BoundPlan, objects: Any, progress: Progress) -> Steps[list[TaskFailure]]:
-    """Execute a plan, whose objects are read at the same time as its files."""
+def _run(
+    bound: BoundPlan,
+    objects: Any,
+    progress: Progress,
+    wholes: Mapping[int, int] | None = None,
+    own: dict[int, memoryview] | None = None,
+) -> Steps[list[TaskFailure]]:
+    """Execute a plan, whose objects are read at the same time as its files.
+
+    Args:
+        bound: the plan and its targets.
+        objects: that it reads.
+        progress: of these.
+        wholes: see :class:`Prepared`.
+        own: gets what was read of these.
+    """
     if objects is None:
         failures: list[TaskFailure] = yield bound
         return failures
     others = Begun()
     try:
-        rest, begun = yield Work(lambda: others.begin(objects, bound, progress), lambda: objects.is_light)
+        rest, begun = yield Work(lambda: others.begin(objects, bound, progress, wholes), lambda: objects.is_light)
         failures = (yield rest) if rest is not None else []
         of_objects = yield begun
     finally:
         others.cancel()
+    if own is not None:
+        own |= begun.buffers
     joined: list[TaskFailure] = objects.join(failures, of_objects)
     return joined
 

@@ -12,7 +12,7 @@ class Sink(Protocol):
     def span(self, name: str, begin_ns: int, end_ns: int, arguments: dict[str, object]) -> None:
         """The calling thread did something: spans of one thread lie within each other, or one behind the other."""
 
-    def task(self, name: str, begin_ns: int, end_ns: int) -> None:
+    def task(self, name: str, begin_ns: int, end_ns: int, arguments: dict[str, object]) -> None:
         """Something took place that is of no thread: what an event loop awaits."""
 
     def in_flight(self, owner: int, nbytes: int) -> None:
@@ -46,11 +46,11 @@ def end(name: str, begin_ns: int, **arguments: object) -> None:
         sink.span(name, begin_ns, time.monotonic_ns(), arguments)
 
 
-def end_task(name: str, begin_ns: int) -> None:
+def end_task(name: str, begin_ns: int, **arguments: object) -> None:
     """The same for what an event loop awaits."""
     sink = _state.sink
     if begin_ns and sink is not None:
-        sink.task(name, begin_ns, time.monotonic_ns())
+        sink.task(name, begin_ns, time.monotonic_ns(), arguments)
 
 
 def set_in_flight(owner: object, nbytes: int) -> None:

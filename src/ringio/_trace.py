@@ -150,8 +150,8 @@ class _Writer:
             self._names[thread] = threading.current_thread().name
         self._noted.append(("X", name, begin_ns, end_ns, thread, arguments))
 
-    def task(self, name: str, begin_ns: int, end_ns: int) -> None:
-        self._noted.append(("b", name, begin_ns, end_ns, threading.get_native_id(), None))
+    def task(self, name: str, begin_ns: int, end_ns: int, arguments: dict[str, object]) -> None:
+        self._noted.append(("b", name, begin_ns, end_ns, threading.get_native_id(), arguments))
 
     def in_flight(self, owner: int, nbytes: int) -> None:
         self._noted_in_flight.append((owner, time.monotonic_ns(), nbytes))
@@ -271,14 +271,16 @@ class _Writer:
     ) -> Iterator[str]:
         record: dict[str, object] = {"name": name, "ph": phase, "pid": self.process, "tid": thread}
         record["ts"] = begin_ns / 1000
+        if arguments:
+            record["args"] = {name: value for name, value in arguments.items() if value is not None}
         if phase == "X":
             record["dur"] = (end_ns - begin_ns) / 1000
-            record["args"] = {name: value for name, value in (arguments or {}).items() if value is not None}
             yield json.dumps(record, default=str)
             return
         self._task_count += 1
         record |= {"cat": "await", "id": self._task_count}
-        yield json.dumps(record)
+        yield json.dumps(record, default=str)
+        record.pop("args", None)
         yield json.dumps(record | {"ph": "e", "ts": end_ns / 1000})
 
     def _name(self, thread: int, name: str) -> None:
