@@ -326,7 +326,8 @@ class TestErrors:
         for url, words in [
             ("gopher://x/y", "not supported"),
             ("https://host/a.zarr?signature=x", "store_options"),
-            ("zip::s3://bucket/a.zip", "chained"),
+            ("nosuch::s3://bucket/a.zip", "chained"),
+            ("zip::dropbox://a.zip", "chained"),
             ("s3:///key", "bucket"),
         ]:
             with pytest.raises(ValueError, match=words):

@@ -144,4 +144,8 @@ def _of_fsspec(url: str, problem: str) -> Place:
         raise ValueError(f"{excerpt(url)}: {problem} (pip install fsspec)") from None
     if url.partition("::")[0].partition("://")[0] not in fsspec.available_protocols():
         raise ValueError(f"{excerpt(url)}: {problem}")
-    return find_place(fsspec.get_mapper(url))
+    try:
+        mapper = fsspec.get_mapper(url)
+    except ImportError as error:  # of a package that a scheme needs
+        raise ValueError(f"{excerpt(url)}: {problem}: {error}") from error
+    return find_place(mapper)
