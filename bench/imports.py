@@ -14,7 +14,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from _common import markdown_table, say
@@ -55,7 +55,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def table(seconds: dict[str, Sequence[float]]) -> str:
+def table(seconds: Mapping[str, Sequence[float]]) -> str:
     """One row for each library."""
     floor = seconds[FLOOR]
     rows = []

@@ -6,7 +6,8 @@
 
 Both servers are processes of this machine: what they need, the contenders cannot have. The first row of each table
 shows what a server gives to a client that does nothing with it.  Every contender has its results checked before it is
-timed; all take turns.  The tables go to stdout, every round of everybody to ``--json``.
+timed; all take turns.  The tables go to stdout, every round of everybody to ``--json``; a full run writes
+docs/benchmarks-remote.md.
 """
 
 from __future__ import annotations
@@ -28,19 +29,16 @@ from _common import (
     GIB,
     KIB,
     MIB,
-    Timing,
     machine,
     machine_line,
-    markdown_table,
     matches,
-    ratio,
     run_contest,
     say,
     timing_json,
     write_json,
 )
-from _remote_contenders import CONTENDERS, IN_FLIGHT, LIMIT, RemoteTask
-from report import fastest, rate_text, seconds_text
+from _remote_contenders import CONTENDERS, IN_FLIGHT, RemoteTask
+from remote_report import table, write_page
 from servers import LatencyServer, NginxServer, Rule, UnavailableServerError
 from servers.latency import pattern
 
@@ -121,30 +119,6 @@ def serve(workload: Workload, folder: Path) -> Iterator[RemoteTask]:
         yield RemoteTask(base_url, s3_endpoint, BUCKET, key, workload.offsets(), workload.length)
 
 
-def table(workload: Workload, timings: list[Timing]) -> str:
-    """One row for each contender, the fastest first; the limit above all."""
-    took_part = [timing for timing in timings if timing.wall_s]
-    own = fastest([timing for timing in took_part if timing.contender.startswith("ringio")])
-    count = workload.range_count
-    rows = [
-        [
-            timing.contender,
-            rate_text(count / timing.median_s),
-            f"{count * workload.length / timing.median_s / MIB:,.0f}",
-            seconds_text(timing.median_s),
-            seconds_text(timing.median_cpu_s / count),
-            "" if own is None or timing is own else f"{ratio(timing, own):.2f}×",
-            str(len(timing.wall_s)),
-        ]
-        for timing in sorted(took_part, key=lambda timing: (timing.contender != LIMIT, timing.median_s))
-    ]
-    faster = f"{own.contender} is faster by" if own is not None else ""
-    lines = [markdown_table(["", "ranges/s", "MiB/s", "wall", "CPU per range", faster, "rounds"], rows)]
-    absent = [timing for timing in timings if timing.unavailable is not None]
-    lines += [f"\nNot taking part: {timing.contender}: {timing.unavailable}" for timing in absent]
-    return "\n".join([f"### {workload.title}", "", *lines])
-
-
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", type=Path, default=Path("build/bench/remote"), help="where the data is kept")
@@ -185,7 +159,9 @@ def main() -> None:
         results.append({"name": workload.name, "title": workload.title, "range_count": workload.range_count})
         results[-1] |= {"length": workload.length, "timings": [timing_json(timing) for timing in timings]}
         write_json(options.json, facts, results)
-        print(table(workload, timings), end="\n\n", flush=True)
+        print(table(workload.title, workload.range_count, workload.length, timings), end="\n\n", flush=True)
+    if len(results) == len(WORKLOADS) and not options.quick and not options.contender:
+        write_page(Path("docs/benchmarks-remote.md"), facts, results)
 
 
 if __name__ == "__main__":
