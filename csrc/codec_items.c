@@ -5,6 +5,7 @@
    Blocks of items are loaded as 64-bit integers, floats or doubles, computed with, and stored, which is exact: each
    integer type fits into 64 bits, and one conversion from there rounds as one from the type itself does. */
 #include "codec_private.h"
+#include "sums.h"
 
 #define BLOCK_COUNT 256
 
@@ -286,28 +287,6 @@ static int compute(const struct ringio_codec *codec, const struct item_type *fro
 
 /* --------------------------------------------------------------------------------------- without a block in between */
 
-#define SUM_LOOP(type)                                                                                                 \
-    do {                                                                                                               \
-        type sum = 0, item;                                                                                            \
-        for (size_t i = 0; i < count; i++) {                                                                           \
-            memcpy(&item, source + i * sizeof item, sizeof item);                                                      \
-            sum = (type)(sum + item);                                                                                  \
-            memcpy(target + i * sizeof sum, &sum, sizeof sum);                                                         \
-        }                                                                                                              \
-        return;                                                                                                        \
-    } while (0)
-
-/* Sums of integers of 'nbytes'; in place where source and target are the same. */
-static void sum_integers(size_t nbytes, const uint8_t *source, uint8_t *target, size_t count)
-{
-    switch (nbytes) {
-    case 1: SUM_LOOP(uint8_t);
-    case 2: SUM_LOOP(uint16_t);
-    case 4: SUM_LOOP(uint32_t);
-    default: SUM_LOOP(uint64_t);
-    }
-}
-
 #define SCALE_LOOP(from, to)                                                                                           \
     do {                                                                                                               \
         for (size_t i = 0; i < count; i++) {                                                                           \
@@ -351,7 +330,7 @@ static int decode_directly(const struct ringio_codec *codec, const struct item_t
     if (codec->kind != RINGIO_CODEC_SUM || to->family != INTEGER || from->nbytes != to->nbytes ||
         to->code == RINGIO_TYPE_BOOL)
         return 0;
-    sum_integers(to->nbytes, source, target, count);
+    sums_run(to->nbytes, source, target, count, 0);
     return 1;
 }
 

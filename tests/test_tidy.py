@@ -94,7 +94,7 @@ RINGIO_ZARR_FLOORS = [
 ]
 C_FLOORS = [
     ["ringio_api", "planning_api", "trace_api"],
-    ["ringio", "sort", "planes", "clock", "thread"],
+    ["ringio", "sort", "planes", "sums", "clock", "thread"],
     ["direct"],
     ["trace", "bell", "cffi_prelude", "plan", "plan_points", "scatter", "strings", "slab", "files", "codec"],
     ["codec_private", "task", "job", "paths", "narrow"],

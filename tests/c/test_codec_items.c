@@ -9,6 +9,7 @@
 
 #include "check.h"
 #include "codec.h"
+#include "sums.h"
 
 #define PAGE_NBYTES ((size_t)65536)
 
@@ -99,6 +100,32 @@ static void test_swapped_fields(void)
     codec.decoded_nbytes = 6;
     codec.scale = 3; /* reaches behind the element */
     CHECK(decode(&codec, SPAN(0, 1, 2, 3, 4, 5), &decoded) == -RINGIO_CORRUPT);
+}
+
+/* Sums of any count, from any place on, in place too, are those of a plain loop; nothing behind them is written. */
+static void test_sums(void)
+{
+    enum { COUNT_MAX = 70 };
+    uint8_t source[8 * COUNT_MAX + 1], target[8 * COUNT_MAX + 1], expected[8 * COUNT_MAX];
+    for (size_t i = 0; i < sizeof source; i++)
+        source[i] = (uint8_t)(i * i * 37 + 200);
+    for (size_t itemsize = 1; itemsize <= 8; itemsize *= 2) {
+        for (size_t count = 0; count <= COUNT_MAX; count++) {
+            uint64_t sum = 0xfedcba9876543210u, mask = UINT64_MAX >> (64 - 8 * itemsize), item = 0;
+            for (size_t i = 0; i < count; i++) {
+                memcpy(&item, source + 1 + i * itemsize, itemsize);
+                sum += item;
+                memcpy(expected + i * itemsize, &sum, itemsize);
+            }
+            target[count * itemsize] = 0xa5;
+            uint64_t half = sums_run(itemsize, source + 1, target, count / 2, 0xfedcba9876543210u);
+            memcpy(target + count / 2 * itemsize, source + 1 + count / 2 * itemsize, (count + 1) / 2 * itemsize);
+            uint64_t last = sums_run(itemsize, target + count / 2 * itemsize, target + count / 2 * itemsize,
+                                     (count + 1) / 2, half);
+            CHECK(memcmp(target, expected, count * itemsize) == 0 && target[count * itemsize] == 0xa5);
+            CHECK(((last ^ sum) & mask) == 0);
+        }
+    }
 }
 
 static void test_items(void)
@@ -229,6 +256,7 @@ int main(void)
     decoder = decoder_new();
     CHECK(decoder);
     test_checksums();
+    test_sums();
     test_packbits();
     test_swapped_fields();
     test_items();
