@@ -224,6 +224,32 @@ static void test_utf8(const struct sample *sample, uint8_t *items_end)
     }
 }
 
+/* Any two bytes in the midst of ASCII, or at the end of a text, are taken for what they are, whatever follows. */
+static void test_pairs(uint8_t *source_end, uint8_t *items_end)
+{
+    static const uint32_t lengths[] = {2, 9, 31, 32, 33};
+    struct ringio_string_api api = make_api(1);
+    struct sample sample = {.count = 2};
+    for (uint32_t i = 0; i < 5 * 65536; i++) {
+        uint32_t nbytes = lengths[i / 65536], rest_nbytes = 40, at = i % nbytes, first = i & 255, second = i >> 8 & 255;
+        sample.source_nbytes = 4 + nbytes + 4 + rest_nbytes;
+        sample.source = source_end - sample.source_nbytes;
+        memset(sample.source, 'a', sample.source_nbytes);
+        memcpy(sample.source, &nbytes, 4);
+        memcpy(sample.source + 4 + nbytes, &rest_nbytes, 4);
+        sample.source[4 + at] = (uint8_t)first;
+        int is_cut = at + 1 == nbytes;
+        if (!is_cut)
+            sample.source[4 + at + 1] = (uint8_t)second;
+        int is_pair = first >= 0xc2 && first < 0xe0 && second >= 0x80 && second < 0xc0 && !is_cut;
+        int is_good = is_pair || (first < 0x80 && (is_cut || second < 0x80));
+        uint64_t done;
+        memset(items_end - 2 * ITEM_NBYTES, 0, 2 * ITEM_NBYTES);
+        int64_t status = unpack(&sample, 0, 2, &api, items_end - 2 * ITEM_NBYTES, &done);
+        CHECK(status == (is_good ? 0 : -EILSEQ) && done == (is_good ? 2 : 0));
+    }
+}
+
 static void test_objects(uint64_t *state, const struct sample *sample, uint8_t *items_end)
 {
     struct ringio_object_api api = {(uint64_t)(uintptr_t)make, (uint64_t)(uintptr_t)drop};
@@ -262,5 +288,6 @@ int main(void)
         test_objects(&state, &sample, items_end);
         test_damage(&state, &sample, items_end);
     }
+    test_pairs(source_end, items_end);
     return 0;
 }
