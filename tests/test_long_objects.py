@@ -9,10 +9,13 @@ import json
 import threading
 import weakref
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
 import ringio
+from ringio import _object_pool
 from ringio.testing import memory_store
 from servers import Rule
 from servers.latency import pattern
@@ -69,6 +72,17 @@ class TestBuffers:
         whole = pattern(0, 64 << 20)
         due = [whole[5:15], data, whole[:LENGTH], whole[:LENGTH], whole[7 : 7 + LENGTH], whole[9 : 9 + (30 << 20)]]
         assert [bytes(buffer) for buffer in reader.read_ranges(ranges)] == [*due, whole[-LENGTH:], b""]
+
+    @given(
+        st.lists(st.tuples(st.integers(0, 5 << 20), st.sampled_from([10, 5000, LENGTH, 2 << 20, 3 << 20])), max_size=9)
+    )
+    def test_within_each_other(self, pairs):
+        """A short range may lie within a long one, which is cut into pieces."""
+        data = np.random.default_rng(3).bytes(8 << 20)
+        memory_store("within").put("a", data)
+        buffers = ringio.read_ranges([("memory://within/a", start, nbytes) for start, nbytes in pairs])
+        for buffer, (start, nbytes) in zip(buffers, pairs, strict=True):
+            assert buffer == data[start : start + nbytes]
 
     def test_counted(self, reader, long):
         before = reader.statistics()
@@ -140,6 +154,35 @@ class TestFaults:
             buffers = reader.read_ranges(ranges_of(long, count), on_error="return")
         assert len(buffers.errors) == count
         assert latency.seen().requests <= count + 1  # and the one that looks whether the object is still the same
+
+    @pytest.mark.parametrize("error", [OSError, RuntimeError, NotImplementedError])
+    def test_without_an_event_loop(self, reader, long, monkeypatch, error):
+        """Where none can be had, for want of a descriptor say, threads ask."""
+
+        def refuse():
+            raise error
+
+        monkeypatch.setattr(asyncio, "SelectorEventLoop", refuse)
+        for count in (1, 40):
+            assert [bytes(buffer) for buffer in reader.read_ranges(ranges_of(long, count))] == expected(count)
+
+    def test_without_a_thread(self, reader, long, latency, monkeypatch):
+        """What was answered when all threads had ended is seen to by the event loop's."""
+        monkeypatch.setattr(_object_pool, "_IDLE_S", 0.05)
+        latency.rules(Rule(delay_s=0.5))
+        start = threading.Thread.start
+        begun = []
+
+        def one(thread):
+            if thread.name == "ringio-object" and begun:
+                raise RuntimeError("can't start new thread")
+            begun.extend([thread] if thread.name == "ringio-object" else [])
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", one)
+        out = np.zeros(LENGTH, np.uint8)
+        reader.read_ranges(ranges_of(long, 1), out=out)
+        assert bytes(out) == expected(1)[0]
 
     @COUNTS
     def test_missing(self, reader, latency, count):

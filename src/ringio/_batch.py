@@ -340,7 +340,10 @@ def wholes(batch: Batch, planned: BatchPlan) -> dict[int, int]:
     first = requests["first_task"].astype(np.int64)
     i = range_of_task[first]
     are = batch.objects.mask[requests["file"]] & (requests["nbytes"] == batch.nbytes[i])
-    are &= (requests["nbytes"] >= _OWN_NBYTES) & (range_of_task[first + requests["task_count"] - 1] == i)
+    last = first + requests["task_count"].astype(np.int64) - 1
+    # A range may lie within another one, between two pieces of it: all tasks have to be of the same.
+    runs = np.cumsum(np.diff(range_of_task, prepend=range_of_task[:1]) != 0)
+    are &= (requests["nbytes"] >= _OWN_NBYTES) & (runs[first] == runs[last])
     return {request: int(i[request]) for request in np.flatnonzero(are).tolist()}
 
 

@@ -19,8 +19,14 @@ def at_exit(function: Callable[[], None]) -> None:
 
 
 def _run() -> None:
+    errors: list[BaseException] = []
     for function in reversed(_functions):
-        function()
+        try:
+            function()
+        except BaseException as error:  # the others are called all the same
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 atexit.register(_run)

@@ -29,12 +29,14 @@ class Loop:
 
         Raises:
             RuntimeError: the system gives no thread, or it was closed.
+            OSError: the system gives no file descriptor.
         """
         with self._lock:
+            loop = self._loop
             if self._closed:
                 raise RuntimeError("the event loop is closed")
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
+            if loop is None:
+                loop = asyncio.SelectorEventLoop()  # whatever the policy of the program is
                 thread = threading.Thread(target=self._run, args=(loop,), name="ringio-object-loop", daemon=True)
                 try:
                     thread.start()
@@ -42,7 +44,9 @@ class Loop:
                     loop.close()
                     raise
                 self._loop, self._thread = loop, thread
-            self._loop.call_soon_threadsafe(self._begin, begin)
+                if self._closed:  # looked at once more: close() does the same the other way round
+                    loop.call_soon_threadsafe(loop.stop)
+            loop.call_soon_threadsafe(self._begin, begin)
 
     def close(self) -> None:
         """Cancel what runs, and let the thread end. Takes no lock: the garbage collector may call it anywhere."""
@@ -58,6 +62,7 @@ class Loop:
 
     def _begin(self, begin: Begin) -> None:
         task = asyncio.get_running_loop().create_task(begin())
+        del begin  # what it has begun with may be done long before the task is
         self._tasks.add(task)  # the loop itself does not keep it
         task.add_done_callback(self._tasks.discard)
 

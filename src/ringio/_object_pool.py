@@ -11,16 +11,17 @@ them comes back from its call while the interpreter is taken down.
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
 from . import _spans
+from ._exit import at_exit
 from ._named import NamedTuple
 from ._object_loop import Loop
 
@@ -154,7 +155,7 @@ class Pool:
                     self._changed.notify_all()
                     return
                 # What is awaited keeps this thread for no time: it goes on itself.
-                is_busy = unit.ask is None and bool(self._sources or self._held)
+                is_busy = bool(self._answered) or (unit.ask is None and bool(self._sources or self._held))
                 is_short = is_busy and self._idle_count == 0
                 if is_busy and not is_short:
                     self._changed.notify()
@@ -177,14 +178,15 @@ class Pool:
     def _await(self, unit: Unit) -> bool:
         """Leave a unit to the event loop; returns whether there is one."""
         try:
-            self._loop.start(lambda: self._ask(unit))
-        except RuntimeError:
+            self._loop.start(partial(self._ask, unit))
+        except Exception:  # there is no thread or descriptor for it: this thread asks, and waits
             return False
         return True
 
     async def _ask(self, unit: Unit) -> None:
         """In the event loop: one unit, and those that come after it."""
         following: Unit | None = unit
+        del unit  # here, and below: a batch that is done is not to be kept by those behind it
         while following is not None and following.ask is not None:
             run = await following.ask()
             with self._lock:
@@ -192,6 +194,7 @@ class Pool:
                     self._release(following)
                 else:
                     self._answered.append(Unit(run, following.request_count, following.nbytes))
+                run = following = None
                 following = self._take()
                 if following is not None and following.ask is None:
                     self._answered.append(following)
@@ -200,7 +203,21 @@ class Pool:
                 if self._answered:
                     self._changed.notify()
             if is_short:
-                self._start_thread()
+                try:
+                    self._start_thread()
+                except RuntimeError:
+                    self._run_answered()
+
+    def _run_answered(self) -> None:
+        """What was to be run by a thread, where there is none."""
+        while True:
+            with self._lock:
+                if not self._answered:
+                    return
+                unit = self._answered.popleft()
+            unit.run()
+            with self._lock:
+                self._release(unit)
 
     def _claim(self) -> Unit | None:
         """The next unit that there is room for; None: this thread is to end."""
@@ -267,5 +284,5 @@ def _after_fork_in_child() -> None:
         pool.forget()
 
 
-atexit.register(_at_exit)
+at_exit(_at_exit)
 os.register_at_fork(after_in_child=_after_fork_in_child)

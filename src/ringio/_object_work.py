@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, Generic, TypeVar
 
 from ._errors import STORE_FAILED, RingioError
+from ._exit import at_exit
 from ._named import NamedTuple
 from ._object_pool import Ask, Pool, Run, Unit
 from ._object_store import Answer, Store, Version
@@ -34,7 +35,7 @@ _DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole,
 _STATES_MAX: Final = 2  # of an object that is replaced while it is read: who does that all the time has no state
 CHANGED_TEXT: Final = "the object changed while it was read"
 _exiting: list[bool] = []  # has something in it when the process ends: whoever waits must give it up then
-atexit.register(_exiting.append, True)
+at_exit(lambda: _exiting.append(True))
 
 
 class CutShortError(Exception):
@@ -134,12 +135,17 @@ class Work(Generic[T]):
 
     def next_unit(self) -> Unit | None:
         """The next unit for the pool; None: there is none now."""
-        while self._units and not self._stopped.is_set():
-            unit = next(self._units[0], None)
+        while not self._stopped.is_set():
+            try:
+                units = self._units[0]
+            except IndexError:
+                break
+            unit = next(units, None)
             if unit is not None:
                 ask = None if unit.ask is None else partial(self._ask, unit.ask)
                 return unit._replace(run=partial(self._run, unit.run), ask=ask)
-            self._units.popleft()
+            with suppress(ValueError, IndexError):  # others may have put units in front meanwhile, or cleared it
+                self._units.remove(units)
         return None
 
     def _run(self, run: Callable[[], None]) -> None:

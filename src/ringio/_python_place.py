@@ -6,6 +6,7 @@ offsets become indexes again: of the decoded chunk, and of the target.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -165,6 +166,7 @@ class Decoder:
         self._target_starts = self._find_targets()
         self._writers: set[int] = set()  # threads
         self._is_stopped = False
+        self._process = os.getpid()
 
     def stop(self) -> None:
         """Write nothing to the targets any more; whoever is writing is waited for.
@@ -173,6 +175,8 @@ class Decoder:
         not waited for, and finds that there is nothing left to do.
         """
         self._is_stopped = True
+        if os.getpid() != self._process:  # those who write are threads of the parent
+            return
         while self._writers - {threading.get_ident()}:  # the garbage collector may call this in the midst of writing
             time.sleep(_POLL_S)
 

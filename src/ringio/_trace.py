@@ -175,6 +175,11 @@ class _Writer:
         """Whether nothing more is noted."""
         return self._stopping.is_set()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the file has its end, or was given up."""
+        return not self._thread.is_alive()
+
     def stop(self) -> None:
         """Have the thread write what is left, and wait for that. Where Ctrl-C ends the waiting it goes on.
 
@@ -341,10 +346,12 @@ def trace(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         if os.getpid() == writer.process:
-            writer.stop()
-            with _state.lock:
-                if _state.writer is writer:
-                    _state.writer = None
+            try:
+                writer.stop()
+            finally:
+                with _state.lock:
+                    if _state.writer is writer and writer.has_ended:
+                        _state.writer = None
 
 
 def _at_exit() -> None:
