@@ -254,7 +254,7 @@ class Decoder:
         if first + count > len(self._records.projections):
             raise PlanError("a task names projections that are not there")
         counts, layouts = self._records.counts, self._records.layouts
-        numbers = [number for number in range(first, first + count) if counts[number].all()]
+        numbers = [number for number in range(first, first + count) if 0 not in counts[number].tolist()]
         return [(number, layouts[int(self._records.projections[number]["layout"])]) for number in numbers]
 
     def _target(self, number: int, layout: Any) -> NDArray[Any]:

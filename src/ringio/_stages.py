@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, Final, TypeAlias
 
@@ -82,8 +83,9 @@ class NativeStage(NamedTuple):
     def _run_open(self, source: NDArray[np.uint8]) -> tuple[NDArray[np.uint8] | None, Any]:
         room_nbytes = max(_OPEN_NBYTES_MIN, _OPEN_FACTOR * source.nbytes)
         while True:
-            room_nbytes = min(room_nbytes, _OPEN_NBYTES_MAX)
-            records, encoded_nbytes_max = records_of(self.steps, Sized(room_nbytes, lib.RINGIO_CODEC_AT_MOST))
+            # Rounded, so that most chunks of an array have the same room, and with it the same records.
+            room_nbytes = min(-(-room_nbytes // _OPEN_NBYTES_MIN) * _OPEN_NBYTES_MIN, _OPEN_NBYTES_MAX)
+            records, encoded_nbytes_max = _open_records(self.steps, self.records.tobytes(), room_nbytes)
             encoded_nbytes_max = max(encoded_nbytes_max, source.nbytes)
             decoded, failure = _decode(records, room_nbytes, encoded_nbytes_max, source)
             if decoded is not None:
@@ -93,6 +95,13 @@ class NativeStage(NamedTuple):
             # Some codecs know how many bytes it will be.
             wanted = int(failure.got)
             room_nbytes = wanted if room_nbytes < wanted < MAX_U64 else 4 * room_nbytes
+
+
+@lru_cache(64)
+def _open_records(steps: tuple[NativeStep, ...], exact: bytes, room_nbytes: int) -> tuple[NDArray[np.void], int]:
+    """The records of steps for so much room; ``exact`` tells steps apart that are equal, as 0.0 and -0.0 are."""
+    del exact
+    return records_of(steps, Sized(room_nbytes, lib.RINGIO_CODEC_AT_MOST))
 
 
 def _decode(
