@@ -226,6 +226,42 @@ def test_what_cannot_be_opened_is_bad(run, path):
     result = run("verify", path)
     assert result.returncode == 1
     assert result.stdout.startswith("/plain: MetadataError: ")
+    (bad,) = json.loads(run("verify", "--json", path).stdout)["bad"]
+    assert (bad["array"], bad["path"]) == ("/plain", str(path / "plain/zarr.json"))
+    tree = run("tree", "--json", path)
+    member = json.loads(tree.stdout)["members"]["plain"]
+    assert (tree.returncode, member["type"]) == (0, "unreadable")
+    assert "plain/zarr.json" in member["error"]
+    assert "plain (cannot be read)" in run("tree", path).stdout
+
+
+def test_what_is_left_out_is_said_in_a_line(path):
+    (path / "plain/zarr.json").write_text("{")
+    command = [*COMMAND, "info", "--complete", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stderr.startswith("ringio-zarr: left out: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert "plain/zarr.json" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tree", "--level", "x"), "'x': a number of levels, 0 or more, is due"),
+        (("tree", "--level", "-1"), "is due"),
+        (("read", "-o", "x.npy", "--json"), "one of them is due"),
+    ],
+)
+def test_usage(run, original, arguments, message):
+    result = run(*arguments, original)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_named(run, original, tmp_path):
+    result = run("read", original / "plain", "-o", tmp_path / "none/x.npy")
+    assert result.returncode == 1
+    assert result.stderr == f"ringio-zarr: {tmp_path / 'none'}: No such file or directory\n"
 
 
 def test_links_that_lead_back(run, path):

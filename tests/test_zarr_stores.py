@@ -320,8 +320,11 @@ def test_nothing_is_written() -> None:
             getattr(group, name)
     with pytest.raises(AttributeError, match="no attribute 'resize': ringio_zarr only reads"):
         group["plain"].resize((3, 3))
-    with pytest.raises(TypeError, match="item assignment"):
-        group["plain"][0] = 1
+    for owner in (group, group["plain"], group["plain"].attrs):
+        with pytest.raises(TypeError, match="does not support item assignment: ringio_zarr only reads"):
+            owner[0] = 1
+        with pytest.raises(TypeError, match="does not support item deletion: ringio_zarr only reads"):
+            del owner[0]
     with pytest.raises(AttributeError, match="'Group' object has no attribute 'nonsense'"):
         group.nonsense  # noqa: B018
     assert not hasattr(group, "create_array")

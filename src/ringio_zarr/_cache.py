@@ -104,7 +104,7 @@ class ShardIndexCache:
         metadata_max_age_s: float | None = 0.0,
     ) -> None:
         if capacity_bytes < 0:
-            raise ValueError(f"a shard index cache of {capacity_bytes} bytes")
+            raise ValueError(f"a cache of {capacity_bytes} bytes")
         for name, age_s in (("max_age_s", max_age_s), ("metadata_max_age_s", metadata_max_age_s)):
             if age_s is not None and not age_s >= 0:
                 raise ValueError(f"{name} is {age_s}")

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Final
@@ -35,16 +36,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None: those of this process.
     """
-    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    parser = _parser()
+    options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    if options.json and getattr(options, "output", None) is not None:
+        parser.error(
+            "read: --json prints the elements, and --output writes them in the format of numpy: one of them is due"
+        )
 
     def command() -> int:
-        with Reader(options.backend) as reader:
+        with _warnings_told(), Reader(options.backend) as reader:
             node = open_node(options.url, zarr_format=options.zarr_format, reader=reader)
             options.reader = reader
             status: int = options.run(node, options)
         return status
 
     return run("ringio-zarr", command)
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """What is left out is said in the words of errors, not with a line of source."""
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        sys.stderr.write(f"ringio-zarr: {printable(str(message))}\n")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        yield
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -95,10 +113,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _level(text: str) -> int:
-    level = int(text)
-    if level < 0:
-        raise argparse.ArgumentTypeError(f"{text}: 0 or more is due")
-    return level
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: a number of levels, 0 or more, is due")
+    return int(text)
 
 
 def parse_selection(text: str) -> tuple[Any, ...]:
@@ -201,7 +218,11 @@ class _Pipe:
 def _new_file(path: str) -> Iterator[tuple[str, IO[bytes]]]:
     """A file that takes its name once it is whole: what was there stays, if something goes wrong."""
     folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
-    descriptor, name = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)  # noqa: PTH119
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)  # noqa: PTH119
+    except OSError as error:
+        error.filename = folder  # it names the file that it could not make, which nobody asked for
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield name, file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ._array import Array
-from ._errors import UnsupportedError
+from ._errors import MetadataError, UnsupportedError
 from ._group import Group
 from ._tree import draw
 
@@ -71,6 +71,8 @@ def tree_json(node: Array | Group, level: int | None, above: frozenset[str] = fr
             member = node[name]
         except UnsupportedError as error:
             members[name] = {"type": "unsupported", "error": str(error)}
+        except MetadataError as error:
+            members[name] = {"type": "unreadable", "error": str(error)}
         else:
             members[name] = tree_json(member, None if level is None else level - 1, above | {place})
     return {**tree, "members": members}

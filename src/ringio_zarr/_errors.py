@@ -17,16 +17,24 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Final
+from typing import Final, TypeVar
 
 from ringio import RingioError
 from ringio.planning import NamedTuple
 
 _EXCERPT_LENGTH: Final = 64
 
+_Error = TypeVar("_Error", bound="MetadataError")
+
 
 class MetadataError(RingioError, ValueError):
-    """A metadata document that cannot be right; the message names the document and the key."""
+    """A metadata document that cannot be right; the message names the document and the key.
+
+    Attributes:
+        path: of the document; None where it is none that is wrong.
+    """
+
+    path: str | None = None
 
 
 class UnsupportedError(MetadataError, NotImplementedError):
@@ -78,11 +86,15 @@ class Place(NamedTuple):
 
     def error(self, problem: str) -> MetadataError:
         """The exception that says what is wrong here."""
-        return MetadataError(self._message(problem))
+        return self._of_here(MetadataError(self._message(problem)))
 
     def unsupported(self, problem: str) -> UnsupportedError:
         """The exception that says what ringio_zarr does not have."""
-        return UnsupportedError(self._message(problem))
+        return self._of_here(UnsupportedError(self._message(problem)))
+
+    def _of_here(self, error: _Error) -> _Error:
+        error.path = self.path
+        return error
 
     def _message(self, problem: str) -> str:
         return f"{self.path}: {self.key}: {problem}" if self.key else f"{self.path}: {problem}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeAlias
 
 from ringio import Reader, default_reader
 from ringio.planning import NamedTuple
@@ -85,6 +85,14 @@ class Attributes(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Attributes({self._values!r})"
+
+    if not TYPE_CHECKING:  # checkers of types say by themselves that there is no such thing
+
+        def __setitem__(self, key: str, value: object) -> NoReturn:
+            _refuse_item(self, "assignment")
+
+        def __delitem__(self, key: str) -> NoReturn:
+            _refuse_item(self, "deletion")
 
 
 class Node:
@@ -172,6 +180,14 @@ class Node:
         problem = f"{type(self).__name__!r} object has no attribute {name!r}{why_not(name)}"
         raise AttributeError(problem, name=name, obj=self)
 
+    if not TYPE_CHECKING:  # as of Attributes
+
+        def __setitem__(self, selection: object, value: object) -> NoReturn:
+            _refuse_item(self, "assignment")
+
+        def __delitem__(self, selection: object) -> NoReturn:
+            _refuse_item(self, "deletion")
+
     def _key(self) -> tuple[object, ...]:
         return type(self), self._store, self._path, self._zarr_format, self._options
 
@@ -183,6 +199,10 @@ class Node:
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+def _refuse_item(owner: object, what: str) -> NoReturn:
+    raise TypeError(f"{type(owner).__name__!r} object does not support item {what}{why_not('save')}")
 
 
 def _reopen(
