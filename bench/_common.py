@@ -253,7 +253,7 @@ def machine() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB, 1),
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],  # what follows is the distribution's
         "versions": versions,
     }
 

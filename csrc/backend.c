@@ -81,7 +81,7 @@ static void choose_uring(const struct ringio_options *options, struct backend_ch
         return;
     }
     choice->kind = RINGIO_BACKEND_URING;
-    snprintf(choice->reason, sizeof choice->reason, "io_uring: ring of %u entries made and tested (%s)",
+    snprintf(choice->reason, sizeof choice->reason, "ring of %u entries made and tested (%s)",
              (unsigned)probe.entry_count, probe.flags);
 #else
     (void)options;

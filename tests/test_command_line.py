@@ -215,13 +215,15 @@ class TestBench:
         for row in rows:
             assert set(row["ranges_per_s"]) | set(results["absent"]) >= {"threads", "os.pread loop", "io_uring"}
             assert row["state"] == "cold" or all(value > 0 for value in row["ranges_per_s"].values())
-        text = good("bench", folder / "data", "--seconds", "0.01").decode()
+        assert results["path"] == str(folder / "data")
+        text = good("bench", f"{folder}/./data", "--seconds", "0.01").decode()
+        assert text.startswith(f"{folder}/./data, ")
         assert "hot       4 KiB" in text
         assert "cold     64 KiB" in text
 
     def test_what_cannot_be_measured(self, folder, bad):
         assert "at least 65536" in bad("bench", folder / "empty")
-        assert "Is a directory" in bad("bench", folder)
+        assert f"{folder}: Is a directory" in bad("bench", folder)
         assert "only local files" in bad("bench", "https://host/x")
 
 

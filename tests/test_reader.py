@@ -569,10 +569,18 @@ class TestLimits:
                 "cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
                 "cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
                 "cgroup/memory/a/memory.limit_in_bytes": "700\n",
+                "cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
             },
         )
         assert _limits.cpu_quota(**where) == 1
         assert _limits.memory_quota(**where) == 700
+
+    def test_more_than_there_is_is_no_limit(self, tmp_path):
+        where = self.tree(
+            tmp_path,
+            {"membership": "2:memory:/\n", "cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"},
+        )
+        assert _limits.memory_quota(**where) is None
 
     def test_no_limits(self, tmp_path):
         where = self.tree(tmp_path, {"membership": "0::/\n", "cgroup/cpu.max": "nonsense"})

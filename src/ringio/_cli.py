@@ -123,7 +123,7 @@ def _info(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from . import _cli_bench
 
-    results = _cli_bench.measure(normalise(options.path), options.seconds)
+    results = {**_cli_bench.measure(normalise(options.path), options.seconds), "path": options.path}
     if options.json:
         write_json(results)
     else:

@@ -50,7 +50,7 @@ def measure(path: str, seconds: float) -> dict[str, Any]:
     try:
         nbytes = os.fstat(fd).st_size
         sizes = [size for size in _RANGE_NBYTES if size * _BATCH_RANGES[0] <= nbytes]
-        os.pread(fd, 1, 0)  # a folder says so here
+        _try(fd, path)
         if not sizes:
             raise ValueError(f"{path}: {nbytes} bytes; at least {_RANGE_NBYTES[0] * _BATCH_RANGES[0]} are due")
         readers, absent = _readers()
@@ -66,6 +66,14 @@ def measure(path: str, seconds: float) -> dict[str, Any]:
     finally:
         os.close(fd)
     return {"path": path, "size": nbytes, "absent": absent, "results": results}
+
+
+def _try(fd: int, path: str) -> None:
+    try:
+        os.pread(fd, 1, 0)
+    except OSError as error:  # it is a folder
+        error.filename = path
+        raise
 
 
 def _readers() -> tuple[dict[str, Reader], dict[str, str]]:
@@ -176,11 +184,15 @@ def as_text(results: dict[str, Any]) -> str:
     lines.append(f"{'':6}{'range':>9}" + "".join(f"{name:>24}" for name in names))
     for row in rows:
         cells = [_cell(row["ranges_per_s"][name], row["range_bytes"]) for name in names]
-        lines.append(f"{row['state']:6}{row['range_bytes'] >> 10:>5} KiB" + "".join(f"{cell:>24}" for cell in cells))
+        lines.append(f"{row['state']:6}{_size(row['range_bytes']):>9}" + "".join(f"{cell:>24}" for cell in cells))
     if any(value is None for row in rows for value in row["ranges_per_s"].values()):
         lines += ["", "cold: the kernel does not drop this file from its cache, or does not say whether it did"]
     lines += [f"{name}: {reason}" for name, reason in results["absent"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes >> 10} KiB" if nbytes < 1 << 20 else f"{nbytes >> 20} MiB"
 
 
 def _cell(ranges_per_s: float | None, range_nbytes: int) -> str:

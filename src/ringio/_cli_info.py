@@ -20,7 +20,6 @@ from ._reader import Reader
 from ._version import __version__
 
 _PAGE_NBYTES: Final = 4096  # the largest block of any disk, too
-_NO_LIMIT: Final = 1 << 60  # version 1 of the control groups says so with a huge number
 _REFUSALS: Final = {
     lib.RINGIO_DIRECT_IN_MEMORY: "it is nowhere but in memory",
     lib.RINGIO_DIRECT_FUSE: "io_uring may give wrong bytes of it",
@@ -207,7 +206,7 @@ def _or(value: object, otherwise: str) -> str:
 
 
 def _size(nbytes: int | None) -> str:
-    if nbytes is None or nbytes >= _NO_LIMIT:
+    if nbytes is None:
         return "no limit"
     size, unit = float(nbytes), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):

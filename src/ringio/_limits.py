@@ -27,7 +27,7 @@ def worker_count() -> int:
 
 def memory_limit_bytes() -> int:
     """A quarter of the machine's memory, or of its control group's where that has less."""
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available = _machine_memory_bytes()
     limit = memory_quota()
     return (available if limit is None else min(available, limit)) // _MEMORY_SHARE
 
@@ -56,13 +56,21 @@ def cpu_quota(root: Path = _CGROUPS, membership: Path = _PROC) -> int | None:
 
 
 def memory_quota(root: Path = _CGROUPS, membership: Path = _PROC) -> int | None:
-    """Bytes that the control groups allow; None where they set no limit."""
+    """Bytes that the control groups allow; None where they set no limit.
+
+    More than the machine has is none: version 1 has no other word for it.
+    """
+    machine = _machine_memory_bytes()
     limits = []
     for folder in _folders("memory", root, membership):
         words = _words(f"{folder}/memory.max") or _words(f"{folder}/memory.limit_in_bytes")
-        if words and words[0].isdigit():
+        if words and words[0].isdigit() and int(words[0]) <= machine:
             limits.append(int(words[0]))
     return min(limits, default=None)
+
+
+def _machine_memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _folders(controller: str, root: Path, membership: Path) -> Iterator[str]:
