@@ -212,6 +212,8 @@ def test_headers_that_lie(latency, url):
     latency.rules(Rule(headers={"X-Huge": "x" * 5000, "ETag": '"mine"'}))
     _, headers, _ = fetch(url)
     assert (len(headers["X-Huge"]), headers["ETag"]) == (5000, '"mine"')
+    latency.rules(Rule(headers={"Last-Modified": ""}))
+    assert "Last-Modified" not in fetch(url)[1]
 
 
 def test_ranges_that_are_not_obeyed(latency, url):

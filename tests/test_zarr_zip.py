@@ -170,6 +170,18 @@ class TestDamage:
             assert "chunk (0, 0)" in caught.value.__notes__[0]
             np.testing.assert_array_equal(group["plain"][10:20], VALUES[10:20])
 
+    @pytest.mark.parametrize("offset", [2**63 + 5, 2**63 - 1, 2**64 - 1, 10**6])
+    def test_an_offset_that_no_file_has(self, offset: int, path: Path) -> None:
+        """In the extra field of a large member there is room for more than the system can name."""
+        name, body = b"zarr.json", b"hello"
+        extra = struct.pack("<HHQ", 1, 8, offset)
+        header = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 45, 3, 45, *[0] * 6, 5, 5, 9, 12, *[0] * 4, 0xFFFFFFFF)
+        front, directory = b"PK\3\4" + bytes(26) + body, header + name + extra
+        end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), len(front), 0)
+        path.write_bytes(front + directory + end)
+        with pytest.raises(ringio_zarr.MetadataError, match=r"h\.zip/zarr\.json: .*outside the file"):
+            ringio_zarr.open(path)
+
     def test_damaged_data(self, path: Path) -> None:
         """Compressed members have their checksums compared; so have documents."""
         write(path, members(), zipfile.ZIP_DEFLATED)
@@ -220,6 +232,23 @@ class TestDamage:
         except (ringio.RingioError, OSError, KeyError) as error:
             problem = str(error)
         assert not problem or "h.zip" in problem
+
+
+def test_a_document_that_inflates_to_more_than_the_memory_limit(path: Path) -> None:
+    store = MemoryStore()
+    zarr.create_group(store)
+    data = {key: bytes(32 << 20).replace(b"\0", b" ") + value.to_bytes() for key, value in store._store_dict.items()}
+    write(path, data, zipfile.ZIP_DEFLATED)
+    with ringio.Reader(memory_limit_bytes=16 << 20) as reader:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ringio.MemoryLimitError, match=r"h\.zip/zarr\.json: .* memory limit is 16777216"):
+                ringio_zarr.open(path, reader=reader)
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
+    with ringio.Reader(memory_limit_bytes=128 << 20) as larger:
+        assert isinstance(ringio_zarr.open(path, reader=larger), ringio_zarr.Group)
 
 
 @pytest.mark.parametrize("shards", [None, (32,)])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import pickle
 import struct
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,6 +111,28 @@ def test_a_folder_of_that_name(nginx: Any) -> None:
     for key, value in members().items():
         nginx.put(f"zips/folder.zip/{key}", value)
     check(ringio_zarr.open_group(nginx.url("zips/folder.zip")))
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server that makes pages of folders."""
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def test_a_folder_of_that_name_whose_page_is_html(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "folder.zip" / "a", shape=(4,), chunks=(2,), dtype="i4")[:] = 1
+    zarr.create_group(tmp_path / "group.zip", attributes={"title": "folder"})
+    (tmp_path / "empty.zip").mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        assert ringio_zarr.open_array(f"{base}/folder.zip/a").shape == (4,)
+        assert dict(ringio_zarr.open_group(f"{base}/group.zip").attrs) == {"title": "folder"}
+        for url in ("empty.zip", "empty.zip/a"):
+            with pytest.raises(ringio_zarr.MetadataError, match=r"empty\.zip: not a zip file that can be read"):
+                ringio_zarr.open(f"{base}/{url}")
+        server.shutdown()
 
 
 def test_no_zip_file(nginx: Any) -> None:

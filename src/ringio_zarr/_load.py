@@ -194,7 +194,7 @@ class _Documents:
         since_s: when they were asked for.
     """
 
-    __slots__ = ("_data", "_store", "files", "nbytes", "path", "since_s")
+    __slots__ = ("_data", "_reader", "_store", "files", "nbytes", "path", "since_s")
 
     def __init__(
         self,
@@ -207,6 +207,7 @@ class _Documents:
         since_s: float | None = None,
     ) -> None:
         self._store = store
+        self._reader = reader
         self.path = path
         self._data = data
         self.files: dict[str, FileState] = {}
@@ -236,7 +237,7 @@ class _Documents:
         where = self._store.location(key)
         if _is_local(self._store):
             self.files[where] = file_state(where)
-        data = self._store.read(key) if self._data is None else self._data[name]
+        data = self._store.read(key, self._reader) if self._data is None else self._data[name]
         if data is None:
             return None
         self.nbytes += len(data)

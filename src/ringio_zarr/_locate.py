@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ringio import FileChangedError, Reader, planning
+from ringio import Reader, planning
 from ringio.planning import NamedTuple
 
 from ._cache import ShardIndexCache
@@ -42,7 +42,7 @@ class Located(NamedTuple):
         identities: IDENTITY[file]: what the files were when the chunks were looked up; None: nothing was looked up.
         objects: where files are that are objects, and in what state; None: there are none.
         keep: what must live while the files are read.
-        changed: whether looking up once more may help, where the identities do not say it.
+        changed: whether looking up once more may help against an error, where the identities do not say it.
     """
 
     paths: list[str]
@@ -56,7 +56,7 @@ class Located(NamedTuple):
     identities: npt.NDArray[np.void] | None
     objects: planning.PlanObjects | None = None
     keep: object = None
-    changed: Callable[[], bool] | None = None
+    changed: Callable[[Exception, Reader], bool] | None = None
 
     @property
     def chunk_count(self) -> int:
@@ -71,11 +71,10 @@ class Located(NamedTuple):
                 error.add_note(f"and {len(self.errors) - 1} more shards of this batch cannot be read")
             raise error
 
-    def has_changed(self, error: Exception) -> bool:
+    def has_changed(self, error: Exception, reader: Reader) -> bool:
         """Whether a file is another one now, so that looking up once more may help against an error."""
         if self.changed is not None:
-            is_of_change = self.objects is None or isinstance(error, FileChangedError | FileNotFoundError)
-            return is_of_change and self.changed()
+            return self.changed(error, reader)
         return self.identities is not None and planning.stat(self.paths).tobytes() != self.identities.tobytes()
 
 

@@ -122,7 +122,7 @@ class ObjectShardLocator(EachTime):
             errors=lookup.errors,
             identities=None,
             objects=lookup.objects(),
-            changed=lambda: self._forget(paths),
+            changed=lambda error, _: isinstance(error, FileChangedError | FileNotFoundError) and self._forget(paths),
         )
 
     def find(self, chunk_id: int, read: planning.ChunkRead) -> Place | None:

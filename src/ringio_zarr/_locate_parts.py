@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from ringio import Reader, planning
+from ringio import FileChangedError, Reader, planning
 
 from ._cache import ShardIndexCache
 from ._chain import Pipeline
@@ -58,7 +59,7 @@ class PartPerChunk(EachTime):
             identities=None,
             objects=parts.objects,
             keep=parts.keep,
-            changed=self._store.has_changed,
+            changed=partial(self._store.has_changed, parts),
         )
 
     def find(self, chunk_id: int, read: planning.ChunkRead) -> Place | None:
@@ -114,7 +115,11 @@ class PartShardLocator(EachTime):
             parts.errors, _described(parts, [self._describe(each) for each in first_ids]), strict=True
         ):
             lookup.fail(*shards.span(shard), error)
-        offsets, nbytes, file_numbers = descend(lookup, shards, self._levels)
+        try:
+            offsets, nbytes, file_numbers = descend(lookup, shards, self._levels)
+        except (FileChangedError, FileNotFoundError) as error:
+            self._store.has_changed(parts, error, reader)  # who tries again is to be given others
+            raise
         return Located(
             paths=parts.paths,
             files=parts.files,
@@ -127,7 +132,7 @@ class PartShardLocator(EachTime):
             identities=None,
             objects=parts.objects,
             keep=parts.keep,
-            changed=self._store.has_changed,
+            changed=partial(self._store.has_changed, parts),
         )
 
     def find(self, chunk_id: int, read: planning.ChunkRead) -> Place | None:

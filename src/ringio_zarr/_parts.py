@@ -74,8 +74,15 @@ class PartStore(Store):
     def forget(self) -> None:
         """What ``find`` said was wrong, or may have been."""
 
-    def has_changed(self) -> bool:
-        """Whether asking for parts once more may give others."""
+    def has_changed(self, parts: Parts, error: Exception, reader: Reader) -> bool:
+        """Whether asking for parts once more may give others.
+
+        Args:
+            parts: that were given.
+            error: that came of them.
+            reader: asks, where the store needs one.
+        """
+        del parts, error, reader
         return False
 
 

@@ -440,4 +440,4 @@ class Planner:
 
 
 def _asking(located: Located, error: Exception) -> Callable[[Reader], bool]:
-    return lambda _: located.has_changed(error)
+    return lambda reader: located.has_changed(error, reader)

@@ -127,9 +127,17 @@ class ZipArchive(PartStore):
     ) -> list[bytes | None]:
         """The same for several."""
         reader = reader or default_reader()
-        directory = self.directory(reader)
+        return self._documents(self.directory(reader), keys, limit_nbytes, reader)
+
+    def _documents(
+        self, directory: Directory, keys: Sequence[str], limit_nbytes: int, reader: Reader
+    ) -> list[bytes | None]:
         members = [directory.members.get(key) for key in keys]
-        found = directory.read([member for member in members if member is not None], limit_nbytes, reader)
+        wanted = [member for member in members if member is not None]
+        for member in wanted:
+            if (problem := _too_much(directory, member, limit_nbytes, reader)) is not None:
+                raise problem
+        found = directory.read(wanted, limit_nbytes, reader)
         return [None if member is None else _checked(next(found)) for member in members]
 
     def exists(self, key: str) -> bool:
@@ -154,7 +162,9 @@ class ZipArchive(PartStore):
 
     def parts(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
         """Where the members are: in the file, or in memory where they had to be decompressed."""
-        directory = self.directory(reader)
+        return self._parts(self.directory(reader), keys, limit_nbytes, reader)
+
+    def _parts(self, directory: Directory, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
         members = [directory.members.get(key) for key in keys]
         count = _fitting_count(members, batch_nbytes(reader))
         there = [(number, member) for number, member in enumerate(members[:count]) if member is not None]
@@ -233,9 +243,10 @@ class ZipStore(ZipArchive):
         # Of what was not looked at yet parts() will find it out.
         return None if start is None else (directory.encoded_path, directory.identity, start, member.compress_size)
 
-    def has_changed(self) -> bool:
-        """Whether the file is another one now."""
-        return self._directory is None or self._is_stale(self._directory)
+    def has_changed(self, parts: Parts, error: Exception, reader: Reader) -> bool:
+        """Whether the file is another one now than the parts are of."""
+        del error, reader
+        return planning.stat([self.path]).tobytes() != parts.identities[0]
 
     def refresh(self) -> None:
         """Read the directory anew."""
@@ -294,8 +305,9 @@ class _LocalDirectory(Directory):
     def headers(self, members: Sequence[Any], reader: Reader) -> Sequence[bytes]:
         """The local headers of some members."""
         del reader
+        last = self.nbytes - HEADER.size  # what lies behind that may be more than the system can name
         return [
-            os.pread(self._descriptor, HEADER.size, member.header_offset) if member.header_offset >= 0 else b""
+            os.pread(self._descriptor, HEADER.size, member.header_offset) if 0 <= member.header_offset <= last else b""
             for member in members
         ]
 
@@ -325,15 +337,26 @@ def _decompressed(
     directory: Directory, there: Sequence[tuple[int, Any]], limit_nbytes: int, reader: Reader
 ) -> Iterator[tuple[int, Data | Exception]]:
     """The numbers of the compressed members, and their bytes."""
-    wanted = [(number, member) for number, member in there if member.compress_type != STORED]
-    limit = reader.memory_limit_bytes
-    giants = [(number, member) for number, member in wanted if limit < member.file_size <= limit_nbytes]
-    for number, member in giants:
-        what = f"{directory.where(member)}: {member.file_size} bytes to be decompressed at once"
-        yield number, MemoryLimitError(f"{what}, and the reader's memory limit is {limit}")
-    fitting = [pair for pair in wanted if pair not in giants] if giants else wanted
+    fitting = []
+    for number, member in there:
+        if (problem := _too_much(directory, member, limit_nbytes, reader)) is not None:
+            yield number, problem
+        elif member.compress_type != STORED:
+            fitting.append((number, member))
     found = directory.read([member for _, member in fitting], limit_nbytes, reader)
     yield from zip([number for number, _ in fitting], found, strict=True)
+
+
+def _too_much(directory: Directory, member: Any, limit_nbytes: int, reader: Reader) -> MemoryLimitError | None:
+    """What to say of a compressed member that is more than the reader may have in memory.
+
+    One that is more than makes sense is refused as that, elsewhere.
+    """
+    limit = reader.memory_limit_bytes
+    if member.compress_type == STORED or not limit < member.file_size <= limit_nbytes:
+        return None
+    what = f"{directory.where(member)}: {member.file_size} bytes to be decompressed at once"
+    return MemoryLimitError(f"{what}, and the reader's memory limit is {limit}")
 
 
 def _checked(data: Data | Exception) -> bytes:

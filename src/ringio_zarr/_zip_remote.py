@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from ringio import FileChangedError, Reader, RingioError, default_reader, planning
+from ringio import DecodeError, FileChangedError, RangeError, Reader, RingioError, default_reader, planning
 
+from ._errors import MetadataError
 from ._parts import Parts
 from ._store_base import MAX_DOCUMENT_NBYTES
 from ._zip import Data, Directory, ZipArchive
@@ -22,13 +23,15 @@ from ._zip_members import HEADER, LEVELS, STORED, read_directory
 _TAIL_NBYTES: Final = 256 << 10
 _ATTEMPTS: Final = 2  # to read a directory; whoever replaces the file all the time gets the error
 _UTF8: Final = 0x800  # a flag: what the name is encoded in
+_DOCUMENTS: Final = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 
 
 class RemoteZipStore(ZipArchive):
     """A zip file at a URL.
 
     Its directory is kept until the object turns out to be another one: by its ETag, which is compared whenever chunks
-    are read, or when something is wrong with a member.
+    are read, or when something is wrong with a member. Where the server says nothing that tells one state of an object
+    from another, the directory is read each time. Threads may share a store: what one call reads is of one directory.
 
     Args:
         url: of the file.
@@ -41,17 +44,19 @@ class RemoteZipStore(ZipArchive):
 
     def __init__(self, url: str, directory: _RemoteDirectory | None = None) -> None:
         self.url = url
-        self._directory = directory
+        self._directory = directory if directory is not None and directory.identity else None
 
     def location(self, key: str) -> str:
         """The URL of the zip file, a slash, and the key."""
         return f"{self.url}/{key}" if key else self.url
 
     def directory(self, reader: Reader | None = None) -> _RemoteDirectory:
-        """The directory of the file as it was when it was last read."""
+        """The directory of the file as it was when it was last read, if that can be compared; else as it is now."""
         directory = self._directory
         if directory is None:
-            directory = self._directory = _read(self.url, reader or default_reader())
+            directory = _read(self.url, reader or default_reader())
+            if directory.identity:
+                self._directory = directory
         return directory
 
     def files(self, directory: Directory) -> npt.NDArray[np.void]:
@@ -63,41 +68,54 @@ class RemoteZipStore(ZipArchive):
         self, keys: Sequence[str], reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES
     ) -> list[bytes | None]:
         """The bytes of documents, None where there is none: all those that are near each other in one request."""
+        reader = reader or default_reader()
+        directory = self.directory(reader)
         try:
-            return super().read_many(keys, reader, limit_nbytes)
+            return self._documents(directory, keys, limit_nbytes, reader)
         except (RingioError, OSError):
-            if not self._was_replaced(reader or default_reader()):
+            if not self._was_replaced(directory.identity, reader):
                 raise
-        return super().read_many(keys, reader, limit_nbytes)
+        return self._documents(self.directory(reader), keys, limit_nbytes, reader)
 
     def parts(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
         """Where the members are: in the object, or in memory where they had to be decompressed."""
         directory = self.directory(reader)
-        parts = super().parts(keys, limit_nbytes, reader)
-        if parts.errors and self._was_replaced(reader):
-            directory = self.directory(reader)
-            parts = super().parts(keys, limit_nbytes, reader)
+        try:
+            parts = self._parts(directory, keys, limit_nbytes, reader)
+        except RangeError as error:  # of what is inside the file that the directory is of
+            self._forget(directory.identity)
+            raise FileChangedError(errno.ESTALE, "the file was replaced while it was read", self.url) from error
         return parts._replace(objects=planning.PlanObjects(None, {0: directory.state}))
 
-    def has_changed(self) -> bool:
-        """It has, when this is asked: the directory is read anew."""
-        self._directory = None
-        return True
+    def has_changed(self, parts: Parts, error: Exception, reader: Reader) -> bool:
+        """Whether the object is, or may be, another one than the parts are of."""
+        identity = parts.identities[0]
+        if isinstance(error, FileChangedError | FileNotFoundError):
+            self._forget(identity)
+            return True
+        # Members that had to be decompressed were read without a comparison.
+        return isinstance(error, DecodeError | MetadataError) and self._was_replaced(identity, reader)
 
     def refresh(self) -> None:
         """Read the directory anew."""
         self._directory = None
 
-    def _was_replaced(self, reader: Reader) -> bool:
-        """Whether the file is another one than the directory is of, which is forgotten then."""
+    def _was_replaced(self, identity: bytes, reader: Reader) -> bool:
+        """Whether the file is, or may be, another one than the directory of this identity is of."""
         directory = self._directory
-        if directory is None:
-            return False
+        if directory is None or directory.identity != identity:
+            return True  # so another thread has found, or nobody can tell
         (state,) = reader.look_up([self.url])
-        if not isinstance(state, Exception) and (state.nbytes, state.tag) == (directory.nbytes, directory.identity):
+        if not isinstance(state, Exception) and state.tag == identity:
             return False
-        self._directory = None
+        self._forget(identity)
         return True
+
+    def _forget(self, identity: bytes) -> None:
+        """Read the directory anew, unless another thread has done that."""
+        directory = self._directory
+        if directory is not None and directory.identity == identity:
+            self._directory = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemoteZipStore) and self.url == other.url
@@ -124,6 +142,7 @@ def find_zip(url: str, reader: Reader | None) -> tuple[RemoteZipStore, str] | No
         MetadataError: an object of such a name is no zip file.
     """
     reader = reader or default_reader()
+    problem: MetadataError | None = None
     end = url.find(".zip")
     while end != -1:
         end += len(".zip")
@@ -132,8 +151,18 @@ def find_zip(url: str, reader: Reader | None) -> tuple[RemoteZipStore, str] | No
                 return RemoteZipStore(url[:end], _read(url[:end], reader)), url[end:].strip("/")
             except (FileNotFoundError, PermissionError, IsADirectoryError):
                 pass  # a folder of that name, perhaps; who opens that will say what is wrong
+            except MetadataError as error:
+                problem = problem or error  # or such a folder, of which the server has made a page
         end = url.find(".zip", end)
+    if problem is not None and not _is_node(url, reader):
+        raise problem
     return None
+
+
+def _is_node(url: str, reader: Reader) -> bool:
+    """Whether there is metadata of an array or group right below a URL."""
+    states = reader.look_up([f"{url}/{name}" for name in _DOCUMENTS])
+    return not all(isinstance(state, Exception) for state in states)
 
 
 class _RemoteDirectory(Directory):
@@ -171,6 +200,7 @@ class _RemoteDirectory(Directory):
             member.header_offset < 0
             or number == len(self._borders)
             or start + member.compress_size != self._borders[number]
+            or self._borders[number] > self.nbytes
         ):
             return None
         is_whole = member.compress_type != STORED or member.compress_size == member.file_size

@@ -234,7 +234,7 @@ def finish(
         fields["Connection"] = "close"
         ending = "cut"
     fields.update(actions.get("headers") or {})
-    lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+    lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items() if value])
     head = (
         f"HTTP/1.1 {status} {reason(status)}\r\nServer: latency\r\nDate: {http_date(int(time.time()))}\r\n{lines}\r\n"
     )

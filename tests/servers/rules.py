@@ -34,7 +34,7 @@ class Rule:
     body: str | None = None
     retry_after: str | None = None  # seconds or a date
     location: str | None = None  # of a redirect, with a `status` of 3xx; "" is the request's own path: a loop
-    headers: dict[str, str] | None = None  # more of them; they replace those of the same name
+    headers: dict[str, str] | None = None  # more of them; they replace those of the same name; "": none
     raw: str | None = None  # sent as it is, instead of an answer; then the connection is closed
 
     # "reset": RST, "cut": FIN, "stall": nothing more. After that many bytes of the body; None: not even a status line.
