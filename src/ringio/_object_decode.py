@@ -14,11 +14,17 @@ from ._python_place import Decoder
 
 
 class DecodingPlacer(Placer):
-    """Does what a plan with Python codecs says with the bytes of its requests."""
+    """Does what a plan with Python codecs says with the bytes of its requests.
 
-    def __init__(self, handle: Handle, bound: BoundPlan) -> None:
+    Args:
+        handle: of the reader.
+        bound: the plan and its targets.
+        memory_limit_bytes: of the reader.
+    """
+
+    def __init__(self, handle: Handle, bound: BoundPlan, memory_limit_bytes: int) -> None:
         super().__init__(handle, bound)
-        self._decoder = Decoder(bound)
+        self._decoder = Decoder(bound, memory_limit_bytes)
 
     def place(self, indices: Sequence[int], buffers: Sequence[Any], sizes: Sequence[int | None]) -> list[TaskFailure]:
         """Decode and place the tasks of some requests."""

@@ -143,7 +143,9 @@ class Objects:
             It has ``add_done_callback``, ``cancel`` and ``result``.
         """
         placer = (
-            Placer(self._handle, bound) if bound.plan.python_chains is None else DecodingPlacer(self._handle, bound)
+            Placer(self._handle, bound)
+            if bound.plan.python_chains is None
+            else DecodingPlacer(self._handle, bound, self._memory_limit_bytes)
         )
         fetch = Fetch(self._pool, placer, bound.plan.requests, chosen, places, found, wholes)
         self._start(fetch)

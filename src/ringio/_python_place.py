@@ -142,16 +142,18 @@ class Decoder:
 
     Args:
         bound: the plan and its targets.
+        limit_nbytes: of memory, for each decoded chunk and for what its Python codecs are given.
 
     Raises:
         PlanError: they do not fit each other.
     """
 
-    def __init__(self, bound: BoundPlan) -> None:
+    def __init__(self, bound: BoundPlan, limit_nbytes: int) -> None:
         chains = bound.plan.python_chains
         assert chains is not None
         self._chains: Sequence[CompiledChain] = chains
         self._plan = bound.plan
+        self._limit_nbytes = limit_nbytes
         assert isinstance(bound.records, PlanRecords)
         self._records = records = bound.records
         self._arrays = bound.arrays
@@ -229,7 +231,10 @@ class Decoder:
             encoded = memoryview(buffer)[start:end]
             if chain.dtype.kind in "TO" and self._fill_items(record, chain, encoded, origin):
                 return None
-            chunk = chain.decode(encoded, origin)
+            if chain.decoded_nbytes > self._limit_nbytes:
+                needed, limit = chain.decoded_nbytes, self._limit_nbytes
+                return TaskFailure(task, request, -lib.RINGIO_NO_MEMORY, _NO_STEP, needed, limit)
+            chunk = chain.decode(encoded, origin, self._limit_nbytes)
             self._write(lambda: self._place(record, chain, chunk))
         except Exception as error:
             return TaskFailure(task, request, -1, _NO_STEP, 0, 0, "", error)
@@ -275,7 +280,7 @@ class Decoder:
         if first is None or not target.flags.c_contiguous or not target.flags.aligned:
             return False
         self._check(target, chain)
-        fill = item_filler(chain.stages, encoded, target.dtype, origin)
+        fill = item_filler(chain.stages, encoded, target.dtype, origin, self._limit_nbytes)
         if fill is None:
             return False
         self._write(lambda: fill(target, first))

@@ -59,7 +59,7 @@ def execute(
     check_on_error(on_error)
     wanted = check_progress(progress)
     bound = yield Work(lambda: plan.bind(out), lambda: plan.task_count <= LIGHT_TASK_COUNT)
-    decoder = Decoder(bound)
+    decoder = Decoder(bound, memory_limit_bytes)
     found = None if objects is None else objects.in_plan(plan)
     chosen = np.arange(len(plan.requests))
     if found is not None:

@@ -66,13 +66,19 @@ class NativeStage(NamedTuple):
             return cls(records, None, MAX_INT64, names, tuple(steps))
         return cls(records, given.nbytes, encoded_nbytes_max, names)
 
-    def run(self, data: Data, origin: Origin) -> memoryview:
-        """Decode; raises what ``error_from_failure`` has for what went wrong."""
+    def run(self, data: Data, origin: Origin, limit_nbytes: int = _OPEN_NBYTES_MAX) -> memoryview:
+        """Decode; raises what ``error_from_failure`` has for what went wrong.
+
+        Args:
+            data: the encoded bytes.
+            origin: where they are from, for messages.
+            limit_nbytes: where ``nbytes`` is None: more than these are not given.
+        """
         source = as_bytes(data)
         if self.nbytes is not None:
             decoded, failure = _decode(self.records, self.nbytes, self.encoded_nbytes_max, source)
         else:
-            decoded, failure = self._run_open(source)
+            decoded, failure = self._run_open(source, limit_nbytes)
         if decoded is None:
             path, offset, length, chunk = origin
             raise error_from_failure(
@@ -80,11 +86,12 @@ class NativeStage(NamedTuple):
             )
         return decoded.data
 
-    def _run_open(self, source: NDArray[np.uint8]) -> tuple[NDArray[np.uint8] | None, Any]:
+    def _run_open(self, source: NDArray[np.uint8], limit_nbytes: int) -> tuple[NDArray[np.uint8] | None, Any]:
+        most_nbytes = min(limit_nbytes, _OPEN_NBYTES_MAX)
         room_nbytes = max(_OPEN_NBYTES_MIN, _OPEN_FACTOR * source.nbytes)
         while True:
             # Rounded, so that most chunks of an array have the same room, and with it the same records.
-            room_nbytes = min(-(-room_nbytes // _OPEN_NBYTES_MIN) * _OPEN_NBYTES_MIN, _OPEN_NBYTES_MAX)
+            room_nbytes = min(-(-room_nbytes // _OPEN_NBYTES_MIN) * _OPEN_NBYTES_MIN, most_nbytes)
             records, encoded_nbytes_max = _open_records(self.steps, self.records.tobytes(), room_nbytes)
             encoded_nbytes_max = max(encoded_nbytes_max, source.nbytes)
             decoded, failure = _decode(records, room_nbytes, encoded_nbytes_max, source)
@@ -94,6 +101,10 @@ class NativeStage(NamedTuple):
                 return None, failure
             # Some codecs know how many bytes it will be.
             wanted = int(failure.got)
+            if room_nbytes == most_nbytes:
+                failure.status, failure.expected = -lib.RINGIO_NO_MEMORY, limit_nbytes
+                failure.got = wanted if limit_nbytes < wanted < MAX_U64 else limit_nbytes + 1
+                return None, failure
             room_nbytes = wanted if room_nbytes < wanted < MAX_U64 else 4 * room_nbytes
 
 
@@ -139,8 +150,9 @@ class PythonStage(NamedTuple):
     decode: Decode
     name: str
 
-    def run(self, data: Data, origin: Origin) -> Data:
+    def run(self, data: Data, origin: Origin, limit_nbytes: int = _OPEN_NBYTES_MAX) -> Data:
         """Decode; raises DecodeError for whatever exception the codec raises."""
+        del limit_nbytes  # the codec takes what it likes
         try:
             return self.decode(data)
         except MemoryError:
@@ -159,7 +171,12 @@ Stage: TypeAlias = NativeStage | PythonStage
 
 
 def run_stages(
-    stages: Sequence[Stage], encoded: Data, shape: tuple[int, ...], dtype: np.dtype[Any], origin: Origin
+    stages: Sequence[Stage],
+    encoded: Data,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    origin: Origin,
+    limit_nbytes: int = _OPEN_NBYTES_MAX,
 ) -> NDArray[Any]:
     """Decode one chunk.
 
@@ -169,18 +186,19 @@ def run_stages(
         shape: of the decoded chunk.
         dtype: of its items.
         origin: where the bytes are from, for messages.
+        limit_nbytes: more are given to no Python codec.
 
     Returns:
         An array in C order, which may share memory with ``encoded``.
 
     Raises:
         DecodeError, UnsupportedCodecError: they cannot be decoded.
-        MemoryError: there is not enough.
+        MemoryError: there is not enough; a ``MemoryLimitError``: ``limit_nbytes`` are not.
     """
     data = encoded
     name = "decoding"
     for stage in stages:
-        data = stage.run(data, origin)
+        data = stage.run(data, origin, limit_nbytes)
         name = stage.name if isinstance(stage, PythonStage) else name
     try:
         return as_items(data, prod(shape), dtype).reshape(shape)
@@ -190,7 +208,7 @@ def run_stages(
 
 
 def item_filler(
-    stages: Sequence[Stage], encoded: Data, dtype: np.dtype[Any], origin: Origin
+    stages: Sequence[Stage], encoded: Data, dtype: np.dtype[Any], origin: Origin, limit_nbytes: int = _OPEN_NBYTES_MAX
 ) -> Callable[[NDArray[Any], int], None] | None:
     """Decode the items of one chunk, of any length, up to the last codec, which puts them straight where they belong.
 
@@ -199,6 +217,7 @@ def item_filler(
         encoded: the encoded bytes.
         dtype: strings or Python objects.
         origin: where the bytes are from, for messages.
+        limit_nbytes: more are given to no Python codec.
 
     Returns:
         What does that for some of them. It is called with a target of this dtype, in C order, and with the item of the
@@ -213,7 +232,7 @@ def item_filler(
         return None
     data = encoded
     for stage in stages[:-1]:
-        data = stage.run(data, origin)
+        data = stage.run(data, origin, limit_nbytes)
 
     def fill(target: NDArray[Any], first: int) -> None:
         PythonStage(lambda data: codec.fill(data, target, first), last.name).run(data, origin)

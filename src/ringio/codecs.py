@@ -94,20 +94,30 @@ class CompiledChain(NamedTuple):
     order: tuple[int, ...] = ()
     dtype: np.dtype[Any] = np.dtype(np.uint8)
 
-    def decode(self, encoded: Any, origin: Origin = Origin()) -> npt.NDArray[Any]:  # noqa: B008  # it is a constant
+    def decode(
+        self,
+        encoded: Any,
+        origin: Origin = Origin(),  # noqa: B008  # it is a constant
+        limit_nbytes: int = MAX_INT64,
+    ) -> npt.NDArray[Any]:
         """Decode one chunk that is in memory.
 
         Args:
             encoded: its bytes, as any buffer.
             origin: where they are from, for messages.
+            limit_nbytes: more are given to no Python codec: nobody knows before what it is to be given.
 
         Returns:
             An array of the chunk's shape and dtype, in the memory order that the transposes give it.
+
+        Raises:
+            DecodeError, UnsupportedCodecError: as of :meth:`Chain.decode`.
+            MemoryLimitError: ``limit_nbytes`` are not enough.
         """
         stages = self.stages or (
             NativeStage(self.records, self.decoded_nbytes, self.encoded_nbytes_max, self.step_names),
         )
-        stored = run_stages(stages, encoded, self.stored_shape, self.dtype, origin)
+        stored = run_stages(stages, encoded, self.stored_shape, self.dtype, origin, limit_nbytes)
         return stored.transpose(np.argsort(self.order)) if self.order else stored
 
 
@@ -162,7 +172,11 @@ class Chain(NamedTuple):
         )
 
     def decode(
-        self, encoded: bytes | bytearray | memoryview, shape: tuple[int, ...], dtype: npt.DTypeLike
+        self,
+        encoded: bytes | bytearray | memoryview,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        limit_nbytes: int = MAX_INT64,
     ) -> npt.NDArray[Any]:
         """Decode one chunk that is in memory.
 
@@ -170,6 +184,7 @@ class Chain(NamedTuple):
             encoded: the encoded bytes, as any buffer.
             shape: elements along each dimension of the array.
             dtype: of the array.
+            limit_nbytes: more are given to no Python codec; see :meth:`CompiledChain.decode`.
 
         Returns:
             A new array of that shape and dtype, in the memory order that the transposes give it.
@@ -177,13 +192,15 @@ class Chain(NamedTuple):
         Raises:
             DecodeError: ``encoded`` is damaged, or does not decode to exactly such an array.
             UnsupportedCodecError: it uses a feature of a codec that this build lacks.
+            MemoryLimitError: ``limit_nbytes`` are not enough.
 
         >>> import zlib
         >>> chain(["bytes", "zlib"]).decode(zlib.compress(bytes(range(6))), (2, 3), "u1")
         array([[0, 1, 2],
                [3, 4, 5]], dtype=uint8)
         """
-        decoded = self.compile(shape, dtype).decode(encoded, Origin(length=memoryview(encoded).nbytes))
+        origin = Origin(length=memoryview(encoded).nbytes)
+        decoded = self.compile(shape, dtype).decode(encoded, origin, limit_nbytes)
         return decoded if decoded.flags.writeable else decoded.copy(order="K")
 
 

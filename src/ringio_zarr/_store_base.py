@@ -84,6 +84,11 @@ class Store(ABC):
         """One name for each place, whatever ways lead there."""
         return self.location(key)
 
+    def real_path_below(self, above: str, key: str) -> str:
+        """The same for a member of what has the real path ``above``."""
+        del above
+        return self.real_path(key)
+
     def refresh(self) -> None:  # noqa: B027  # most know nothing
         """Forget what is known of the store's contents."""
 
@@ -129,11 +134,12 @@ class StorePath:
         return f"StorePath({type(self.store).__name__}, {str(self)!r})"
 
 
-def too_large(where: str, nbytes: int, limit_nbytes: int) -> RingioError:
-    """The error for a document, or with a limit of its own for a chunk or a shard, of so many bytes."""
+def too_large(where: str, nbytes: int | None, limit_nbytes: int) -> RingioError:
+    """The error for a document, or with a limit of its own for a chunk or a shard, of so many bytes; None: too many."""
+    found = "too many" if nbytes is None else str(nbytes)
     if limit_nbytes == MAX_DOCUMENT_NBYTES:
-        return Place(where).error(f"{nbytes} bytes; at most {limit_nbytes} make sense for metadata")
-    return DecodeError(f"{where}: {nbytes} bytes, at most {limit_nbytes} make sense here", path=where)
+        return Place(where).error(f"{found} bytes; at most {limit_nbytes} make sense for metadata")
+    return DecodeError(f"{where}: {found} bytes, at most {limit_nbytes} make sense here", path=where)
 
 
 def normalise_path(path: str) -> str:

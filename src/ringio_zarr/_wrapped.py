@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ringio import DecodeError, Reader, RingioError, codecs, planning
+from ringio import DecodeError, MemoryLimitError, Reader, RingioError, codecs, planning
 
 from ._parts import Parts, PartStore, batch_nbytes, files_in_memory
 from ._store_base import MAX_DOCUMENT_NBYTES, Store, too_large
@@ -78,19 +78,21 @@ class WrappedStore(PartStore):
         for first in range(0, len(keys), group_count):
             group = keys[first : first + group_count]
             for key, encoded in zip(group, self._read_group(group, limit_nbytes, reader), strict=True):
-                decoded = self._decoded(encoded, key, limit_nbytes)
+                decoded = self._decoded(encoded, key, limit_nbytes, reader.memory_limit_bytes)
                 yield decoded
                 left_nbytes -= decoded.nbytes if isinstance(decoded, np.ndarray) else 0
                 if left_nbytes < 0:
                     return
 
     def _decoded(
-        self, encoded: bytes | Exception | None, key: str, limit_nbytes: int
+        self, encoded: bytes | Exception | None, key: str, limit_nbytes: int, memory_limit_bytes: int
     ) -> npt.NDArray[np.uint8] | Exception | None:
         if encoded is None or isinstance(encoded, Exception):
             return encoded
         try:
-            decoded = self._decode(encoded, key)
+            decoded = self._decode(encoded, key, min(limit_nbytes, memory_limit_bytes))
+        except MemoryLimitError as error:
+            return error if memory_limit_bytes < limit_nbytes else too_large(self.location(key), None, limit_nbytes)
         except (RingioError, OSError) as error:
             return error
         if decoded.nbytes > limit_nbytes:
@@ -106,7 +108,7 @@ class WrappedStore(PartStore):
         # One of them cannot be read: it is found out which.
         return [each for key in keys for each in self._read_group([key], limit_nbytes, reader)]
 
-    def _decode(self, encoded: bytes, key: str) -> npt.NDArray[np.uint8]:
+    def _decode(self, encoded: bytes, key: str, limit_nbytes: int) -> npt.NDArray[np.uint8]:
         """Nobody knows the size of a shard before. What a Python codec is given may have any, so one takes it here."""
         taken: list[npt.NDArray[np.uint8]] = []
 
@@ -114,10 +116,12 @@ class WrappedStore(PartStore):
             taken.append(np.array(np.frombuffer(data, np.uint8)))  # it may be the beginning of far more memory
             return b""
 
+        path = self.location(key)
         try:
-            codecs.chain([take, *self._steps]).decode(encoded, (0,), np.uint8)
+            codecs.chain([take, *self._steps]).decode(encoded, (0,), np.uint8, limit_nbytes)
+        except MemoryLimitError as error:
+            raise MemoryLimitError(f"the shard in {path} as a whole: {error}") from error
         except DecodeError as error:
-            path = self.location(key)
             text = f"the shard in {path} as a whole: {error}"
             raise DecodeError(text, path=path, offset=0, length=len(encoded)) from error
         return taken[0]
