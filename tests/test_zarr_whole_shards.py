@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -196,3 +197,97 @@ def test_codecs_that_leave_another_number_of_dimensions(tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     with pytest.raises(ringio_zarr.MetadataError, match=r"zarr\.json: codecs: "):
         ringio_zarr.open_array(tmp_path / "a")
+
+
+def bare_shard(path: Path, length: int, inner: int, *, in_front: Any = (), behind: Any = (), **document: Any) -> Path:
+    """An array of one shard, of bytes unless said otherwise; the shard is not there."""
+    index_codecs = [codec("bytes", endian="little")]
+    sharding = codec("sharding_indexed", chunk_shape=[inner], codecs=[codec("bytes")], index_codecs=index_codecs)
+    document = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [length],
+        "data_type": "uint8",
+        "chunk_grid": codec("regular", chunk_shape=[length]),
+        "chunk_key_encoding": {"name": "default"},
+        "fill_value": 0,
+        "codecs": [*in_front, sharding, *behind],
+        **document,
+    }
+    (path / "c").mkdir(parents=True)
+    (path / "zarr.json").write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data_type", "fill_value", "offset", "scale"),
+    [("int8", 100, 0, 2), ("uint8", 5, 7, 1), ("int64", 2**62, 0, 2), ("uint64", 2**63, 0, 2)],
+)
+def test_a_scaled_fill_value_that_is_too_large(
+    tmp_path: Path, data_type: str, fill_value: int, offset: int, scale: int
+) -> None:
+    """It is refused when the array is opened, as by zarr-python, and does not wrap around."""
+    in_front = [codec("scale_offset", offset=offset, scale=scale)]
+    bare_shard(tmp_path / "a", 8, 2, in_front=in_front, data_type=data_type, fill_value=fill_value)
+    with pytest.raises(ringio_zarr.MetadataError, match=rf"'scale_offset' has no value for .* outside of {data_type}"):
+        ringio_zarr.open_array(tmp_path / "a")
+
+
+IN_FRONT = [codec("scale_offset", offset=0, scale=2)]
+GZIP = codec("gzip", level=1)
+
+
+def test_a_shard_is_no_larger_than_the_memory_limit(tmp_path: Path) -> None:
+    """As a chunk without a shard; what a document says takes no memory."""
+    path = bare_shard(tmp_path / "a", 2**36, 2**28, in_front=IN_FRONT)
+    (path / "c/0").write_bytes(b"\xff" * 16 * 2**8)
+    with pytest.raises(ringio.MemoryLimitError, match=r"chunk \(0,\) of .*needs 68719476736 bytes at once"):
+        ringio_zarr.open_array(path)[:4]
+    with pytest.raises(ringio.MemoryLimitError, match=r"needs 68719476736 bytes at once"):
+        ringio_zarr.open_array(store_of(path))[:4]
+
+
+def store_of(path: Path) -> Any:
+    """The same files in a store of obstore."""
+    from obstore.store import MemoryStore
+
+    store = MemoryStore()
+    for file in path.rglob("*"):
+        if file.is_file():
+            store.put(file.relative_to(path).as_posix(), file.read_bytes())
+    return store
+
+
+@pytest.mark.parametrize("in_front", [[], IN_FRONT], ids=["", "whole"])
+def test_a_small_file_that_inflates_to_far_more_than_a_shard(tmp_path: Path, in_front: list[Any]) -> None:
+    path = bare_shard(tmp_path / "a", 64, 32, in_front=in_front, behind=[GZIP])
+    deflate = zlib.compressobj(9, zlib.DEFLATED, 31)
+    (path / "c/0").write_bytes(b"".join(deflate.compress(bytes(1 << 20)) for _ in range(96)) + deflate.flush())
+    with ringio.Reader(workers=1, memory_limit_bytes=8 << 20) as reader:
+        for store in (path, store_of(path)):
+            array = ringio_zarr.open_array(store, reader=reader)
+            kind, words = (
+                (ringio.MemoryLimitError, "chunk .*c/0.*memory limit leaves 8388608")
+                if in_front
+                else (ringio.DecodeError, r"c/0: too many bytes, at most \d+ make sense here")
+            )
+            with pytest.raises(kind, match=words):
+                array[:]
+    index = np.array([0, 32, 32, 32], "<u8").tobytes()
+    (path / "c/0").write_bytes(numcodecs.GZip().encode(bytes(range(0, 128, 2)) + index))
+    with ringio.Reader(workers=1, memory_limit_bytes=8 << 20) as reader:
+        found = ringio_zarr.open_array(path, reader=reader)[:]
+    np.testing.assert_array_equal(found, np.arange(64) if in_front else np.arange(0, 128, 2))
+
+
+def test_a_shard_with_codecs_around_it_is_no_larger_than_the_memory_limit(tmp_path: Path) -> None:
+    path = bare_shard(tmp_path / "a", 16 << 20, 8 << 20, behind=[GZIP])
+    index = np.array([0, 8 << 20, 8 << 20, 8 << 20], "<u8").tobytes()
+    (path / "c/0").write_bytes(zlib.compress(bytes(16 << 20) + index, 1))
+    words = r"the shard in .*c/0 as a whole: .*leaves 8388608"
+    with (
+        ringio.Reader(workers=1, memory_limit_bytes=8 << 20) as reader,
+        pytest.raises(ringio.MemoryLimitError, match=words),
+    ):
+        ringio_zarr.open_array(path, reader=reader)[:4]
+    assert not ringio_zarr.open_array(path)[:4].any()

@@ -65,7 +65,10 @@ def _rescale(fill: npt.NDArray[Any], configuration: dict[str, Any], place: Place
         item = fill.dtype.type
         scaled: npt.NDArray[Any] = ((fill - item(offset)) * item(scale)).astype(fill.dtype)
         return scaled
-    return np.array([(fill[0].item() - offset) * scale]).astype(fill.dtype)
+    number, info = (fill[0].item() - offset) * scale, np.iinfo(fill.dtype)
+    if not info.min <= number <= info.max:  # astype() would wrap it
+        raise ValueError(f"{number} is outside of {fill.dtype}")
+    return np.array([number], fill.dtype)
 
 
 class WholeShard:
