@@ -14,6 +14,7 @@ Decode: TypeAlias = Callable[[Data], Data]
 Factory: TypeAlias = Callable[[dict[str, Any]], Any]
 
 _factories: Final[dict[str, Factory]] = {}
+_counts: Final = {"registrations": 0}
 
 
 class PythonCodec:
@@ -82,11 +83,17 @@ def register(name: str, factory: Factory) -> None:
     if not callable(factory):
         raise TypeError(f"codec {name!r}: {factory!r} is no function of a configuration")
     _factories[name] = factory
+    _counts["registrations"] += 1
 
 
 def is_registered(name: str) -> bool:
     """Whether :func:`register` was given a codec of that name."""
     return name in _factories
+
+
+def registration_count() -> int:
+    """How often :func:`register` was called: what was made of configurations before may mean something else now."""
+    return _counts["registrations"]
 
 
 def registered(name: str) -> Factory | None:

@@ -46,11 +46,11 @@ from ._codec_steps import NAMES, Step, parse_step
 from ._codec_walk import walk
 from ._named import NamedTuple
 from ._native_steps import MAX_INT64
-from ._python_codecs import is_registered, register
+from ._python_codecs import is_registered, register, registration_count
 from ._records import CODEC
 from ._stages import NativeStage, Origin, PythonStage, Stage, run_stages
 
-__all__ = ["NAMES", "Chain", "CompiledChain", "Step", "chain", "is_registered", "register"]
+__all__ = ["NAMES", "Chain", "CompiledChain", "Step", "chain", "is_registered", "register", "registration_count"]
 
 _RANKS: Final = {"transpose": 0, "bytes": 1}
 # Codecs of items: in front of "bytes" in Zarr v3, behind what is "bytes" here in v2, whose filters take bytes.

@@ -30,6 +30,7 @@ class NodeKey(NamedTuple):
         reader: that asked for it, with credentials and servers of its own.
         zarr_format: 2, 3, or None for either.
         use_consolidated: as ``ringio_zarr.open`` has it.
+        registration_count: of codecs: documents are read by what is registered.
     """
 
     location: str
@@ -37,6 +38,7 @@ class NodeKey(NamedTuple):
     reader: weakref.ref[Any] | None
     zarr_format: int | None
     use_consolidated: bool | str | None
+    registration_count: int
 
 
 class Known(NamedTuple):

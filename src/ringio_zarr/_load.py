@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ringio import Reader
+from ringio import Reader, codecs
 from ringio.planning import NamedTuple
 
 from ._cache import ShardIndexCache
@@ -161,7 +161,7 @@ class _Memory:
             self._cache = None
         self._store = store
         asked_by = weakref.ref(reader) if reader is not None and store.is_remote else None
-        self._how = store.name, asked_by, zarr_format, use_consolidated
+        self._how = store.name, asked_by, zarr_format, use_consolidated, codecs.registration_count()
 
     def recall(self, path: str) -> Loaded | None:
         """What the documents at a path say; None: it is not known."""
