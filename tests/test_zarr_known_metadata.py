@@ -12,9 +12,11 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
+import zarr.codecs.numcodecs
 
 import ringio
 import ringio_zarr
@@ -169,6 +171,47 @@ def test_nobody_changes_the_attributes_of_others(tmp_path: Path, zarr_format: in
             assert node.attrs["list"] == node.metadata.attributes["list"] == [1, {"deep": 2}]
             node.attrs["list"][1]["deep"] = 99
             node.attrs["list"].append(5)
+
+
+@pytest.mark.usefixtures("old_files")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_nobody_changes_the_documents_of_others(tmp_path: Path, zarr_format: int) -> None:
+    root = make(tmp_path / "g", zarr_format)
+    cache = ringio_zarr.Cache()
+    first = ringio_zarr.open(root / "a", cache=cache).metadata.document
+    for _ in range(2):
+        metadata = ringio_zarr.open(root / "a", cache=cache).metadata
+        assert metadata.document == first
+        assert metadata.to_dict() == {**first, "attributes": {"list": [1, {"deep": 2}]}}
+        metadata.document["shape"].append(7)
+        metadata.document.clear()
+        metadata.to_dict()["shape"].append(7)
+        group = ringio_zarr.open(root, cache=cache).metadata
+        assert group.document["zarr_format"] == zarr_format
+        group.document["zarr_format"] = 4
+
+
+@pytest.mark.usefixtures("old_files")
+def test_a_codec_that_is_registered_later_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ringio import _python_codecs
+
+    monkeypatch.setattr(_python_codecs, "_factories", {})
+    calls = []
+
+    def decode(data: Any) -> bytes:
+        calls.append(len(data))
+        return numcodecs.LZ4().decode(data)
+
+    compressors = [zarr.codecs.numcodecs.LZ4()]
+    zarr.create_array(tmp_path / "a", shape=(4,), chunks=(4,), dtype="i4", compressors=compressors)[:] = 1
+    cache = ringio_zarr.Cache()
+    for _ in range(2):
+        assert ringio_zarr.open_array(tmp_path / "a", cache=cache)[:].tolist() == [1] * 4
+    assert not calls
+    ringio.codecs.register("numcodecs.lz4", lambda configuration: decode)
+    for _ in range(2):
+        assert ringio_zarr.open_array(tmp_path / "a", cache=cache)[:].tolist() == [1] * 4
+    assert len(calls) == 2
 
 
 @pytest.mark.usefixtures("old_files")

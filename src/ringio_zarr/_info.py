@@ -140,7 +140,7 @@ def array_info(
     sharding = metadata.sharding
     return ArrayInfo(
         zarr_format=metadata.zarr_format,
-        data_type=data_type_text(metadata.dtype, metadata.document),
+        data_type=data_type_text(metadata.dtype, metadata.stored),
         fill_value=metadata.fill_value,
         shape=metadata.shape,
         shard_shape=None if sharding is None else outer,
@@ -191,7 +191,7 @@ def data_type_text(dtype: np.dtype[Any], document: Mapping[str, Any]) -> str:
 
 def _codec_texts(metadata: ArrayMetadata) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
     """Filters, serializer and compressors, as text."""
-    document = metadata.document
+    document = metadata.stored
     if metadata.zarr_format == 2:
         compressor = document.get("compressor")
         compressors = (_v2_text(compressor),) if compressor else ()

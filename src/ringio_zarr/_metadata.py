@@ -51,7 +51,7 @@ class ArrayMetadata(NamedTuple):
         order: "C" or "F", the order of elements in a chunk of v2; v3 says "C".
         chunk_keys: how chunks are named.
         codecs: in encoding order, in one spelling for v2 and v3 (see ``_codecs``).
-        document: as it was given.
+        stored: the document as it was given.
         axes: how each dimension is cut where the chunks are not all of one shape, ``chunk_shape`` being that of the
             first one; None for a regular grid.
         fill_item: what is in a missing chunk, where items have no fixed size.
@@ -70,14 +70,20 @@ class ArrayMetadata(NamedTuple):
     order: Literal["C", "F"]
     chunk_keys: ChunkKeyEncoding
     codecs: tuple[Codec, ...]
-    document: Mapping[str, Any]
+    stored: Mapping[str, Any]
     axes: tuple[Axis, ...] | None = None
     fill_item: Any = None
     allow_pickle: bool = False
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The document as it was given: a copy, for what is known is shared by all who open the node."""
+        document: dict[str, Any] = copied(dict(self.stored))
+        return document
+
     def to_dict(self) -> dict[str, Any]:
         """The document as it was given; that of v2 with the attributes, as in zarr-python."""
-        document: dict[str, Any] = copied({**self.document, "attributes": self.attributes})
+        document: dict[str, Any] = copied({**self.stored, "attributes": self.attributes})
         return document
 
     def __getattr__(self, name: str) -> Any:  # for what is not here
@@ -159,7 +165,7 @@ class GroupMetadata(NamedTuple):
         zarr_format: 2 or 3.
         attributes: the user's.
         consolidated: documents of the nodes below by their path relative to the group, where a v3 group holds them.
-        document: as it was given.
+        stored: the document as it was given.
         consolidated_metadata: what ``group.metadata`` has where a group uses it, as in zarr-python.
     """
 
@@ -167,7 +173,7 @@ class GroupMetadata(NamedTuple):
     zarr_format: Literal[2, 3]
     attributes: dict[str, Any]
     consolidated: dict[str, Any] | None
-    document: Mapping[str, Any]
+    stored: Mapping[str, Any]
     consolidated_metadata: Any = None
 
     @property
@@ -175,9 +181,15 @@ class GroupMetadata(NamedTuple):
         """As in documents of v3."""
         return "group"
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The document as it was given: a copy, for what is known is shared by all who open the node."""
+        document: dict[str, Any] = copied(dict(self.stored))
+        return document
+
     def to_dict(self) -> dict[str, Any]:
         """The document as it was given; that of v2 with the attributes, as in zarr-python."""
-        document: dict[str, Any] = copied({**self.document, "attributes": self.attributes})
+        document: dict[str, Any] = copied({**self.stored, "attributes": self.attributes})
         return document
 
 
@@ -243,7 +255,7 @@ def _parse_v2_array(document: Mapping[str, Any], attributes: Mapping[str, Any] |
             "v2", "." if separator is None else parse_separator(separator, top.at("dimension_separator"))
         ),
         codecs=parse_v2_codecs(document.get("filters"), compressor, order, dtype, len(shape), path),
-        document=document,
+        stored=document,
         fill_item=fill.item,
     )
 
@@ -276,7 +288,7 @@ def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
         order="C",
         chunk_keys=parse_key_encoding(require(document, "chunk_key_encoding", top), keys_place),
         codecs=codecs,
-        document=document,
+        stored=document,
         axes=axes,
         fill_item=fill.item,
     )
