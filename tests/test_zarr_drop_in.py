@@ -321,6 +321,9 @@ def test_storage_options_in_the_words_of_fsspec(tmp_path: Path) -> None:
         "account_name": "n",
         "sas_key": "t",
     }
+    unsaid = {"key": None, "client_kwargs": {"endpoint_url": None}, "profile": None, "anon": True}
+    assert adapt(url, None, unsaid, {}) == (url, {"anonymous": True}, None)
+    assert adapt("gs://b/a", None, {"token": "anon", "project": None}, {})[1] == {"anonymous": True}
     zarr.create_array(tmp_path / "a", data=np.arange(4))
     mapper, options, _ = adapt(f"local://{tmp_path}", None, {"auto_mkdir": False}, {})
     assert options is None

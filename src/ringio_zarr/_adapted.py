@@ -97,19 +97,25 @@ def _translate(scheme: str, options: Mapping[str, object]) -> dict[str, object] 
     >>> _translate("s3", {"anon": True, "client_kwargs": {"region_name": "eu-west-1"}})
     {'anonymous': True, 'region': 'eu-west-1'}
     """
+    options = _said(options)
     if scheme == "gs" and options == {"token": "anon"}:
         return {"anonymous": True}
     words, made = _WORDS.get(scheme, {}), {}
     for name, value in options.items():
         if name == "client_kwargs" and scheme in ("s3", "s3a") and isinstance(value, Mapping):
-            if not value.keys() <= _CLIENT_WORDS.keys():
+            if not (inner := _said(value)).keys() <= _CLIENT_WORDS.keys():
                 return None
-            made.update({_CLIENT_WORDS[inner]: each for inner, each in value.items()})
+            made.update({_CLIENT_WORDS[name]: each for name, each in inner.items()})
         elif name in words:
             made[words[name]] = value
         else:
             return None
     return made
+
+
+def _said(options: Mapping[str, object]) -> dict[str, object]:
+    """Without those that are None, which is how fsspec's file systems have it that nothing is said."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _of_fsspec(url: str, options: Mapping[str, object]) -> Any:
