@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 from collections.abc import Iterator
@@ -124,6 +125,24 @@ def test_a_bad_chunk_is_named(tmp_path: Path) -> None:
     (tmp_path / "b/c/3/1").write_bytes(shard)
     with pytest.raises(ringio.DecodeError, match=r"chunk \((2[5-9]|3[0-3]), 1\) of .*c/3/1"):
         ringio_zarr.open_array(str(tmp_path / "b"))[...]
+
+
+def test_a_bad_chunk_keeps_no_other_from_being_read(tmp_path: Path) -> None:
+    """Of whatever shape: what can be read is in ``out``, and an error is raised, in event loops too."""
+    whole = write(tmp_path / "a", LAYOUTS[0])  # rows 10, 20, 30, 7 and columns 3, 3, 3, 1
+    (tmp_path / "a/c/1/0").write_bytes(b"nonsense")
+    (tmp_path / "a/c/3/3").write_bytes(b"nonsense")
+    expected = whole.copy()
+    expected[10:30, :3] = expected[60:, 9:] = -1
+    array = ringio_zarr.open_array(str(tmp_path / "a"))
+    target = np.full_like(whole, -1)
+    with pytest.raises(ringio.DecodeError, match=r"c/(1/0|3/3)"):
+        array.get_basic_selection(..., out=target)
+    np.testing.assert_array_equal(target, expected)
+    target[...] = -1
+    with pytest.raises(ringio.DecodeError, match=r"c/(1/0|3/3)"):
+        asyncio.run(array.read_many_async([...], out=[target]))
+    np.testing.assert_array_equal(target, expected)
 
 
 edges = st.lists(st.one_of(st.integers(1, 9), st.tuples(st.integers(1, 9), st.integers(1, 4)).map(list)), min_size=1)

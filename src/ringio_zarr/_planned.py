@@ -23,8 +23,14 @@ def steps(
         is_light: whether an event loop may plan them by itself.
         anew: look where everything is, also where that is known; then the plans keep, whatever else is read.
     """
+    first: Exception | None = None
     for part, part_boxes in planner.parts(boxes):
-        yield from _part_steps(part, part_boxes, targets, is_light=is_light, anew=anew)
+        try:
+            yield from _part_steps(part, part_boxes, targets, is_light=is_light, anew=anew)
+        except (RingioError, OSError) as error:
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def _part_steps(

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from ringio import Reader
+from ringio import Reader, RingioError
 
 from ._axes import Axis
 from ._chain import build_pipeline
@@ -66,11 +66,19 @@ class RectilinearPlanner(Planner):
     def read(self, boxes: Any, targets: Any, reader: Reader, progress: Progress = None) -> None:
         """Read boxes, or points, into their targets: one batch for each shape of chunks.
 
+        Everything that can be read is, whatever else cannot.
+
         Raises:
             OSError, ringio.RingioError: the first thing that went wrong in the first shape where something did.
         """
+        first: Exception | None = None
         for planner, part in self.parts(boxes):
-            planner.read(part, targets, reader, progress)
+            try:
+                planner.read(part, targets, reader, progress)
+            except (RingioError, OSError) as error:
+                first = first or error
+        if first is not None:
+            raise first
 
     def parts(self, boxes: Any) -> Iterator[tuple[Planner, Boxes]]:
         """Boxes, or points, as what the planners of the different shapes have to do."""
