@@ -61,9 +61,20 @@ class ContainsArrayError(GroupNotFoundError, MetadataError):
     """There is an array where a group was asked for."""
 
 
+class ZarrUserWarning(UserWarning):
+    """Something is left out, or may not be what is meant."""
+
+
 # Shown, and found by pickle, where they are to be imported from.
 MetadataError.__module__ = UnsupportedError.__module__ = "ringio_zarr"
-for _error in (NodeNotFoundError, ArrayNotFoundError, GroupNotFoundError, ContainsGroupError, ContainsArrayError):
+for _error in (
+    NodeNotFoundError,
+    ArrayNotFoundError,
+    GroupNotFoundError,
+    ContainsGroupError,
+    ContainsArrayError,
+    ZarrUserWarning,
+):
     _error.__module__ = "ringio_zarr.errors"
 
 

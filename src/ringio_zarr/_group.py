@@ -9,7 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._array import Array
-from ._errors import ArrayNotFoundError, ContainsArrayError, ContainsGroupError, GroupNotFoundError, MetadataError
+from ._errors import (
+    ArrayNotFoundError,
+    ContainsArrayError,
+    ContainsGroupError,
+    GroupNotFoundError,
+    MetadataError,
+    ZarrUserWarning,
+)
 from ._load import Loaded, documents, join, load, load_many
 from ._metadata import ArrayMetadata, GroupMetadata
 from ._node import Node, Options
@@ -306,7 +313,7 @@ def _walk(group: Group, max_depth: int | None) -> Iterator[tuple[str, Array | Gr
         prefix, members = levels[-1]
         for name, member in members:
             if isinstance(member, MetadataError):
-                warnings.warn(f"left out: {member}", stacklevel=4)
+                warnings.warn(f"left out: {member}", ZarrUserWarning, stacklevel=4)
                 continue
             path = join(prefix, name)
             yield path, member

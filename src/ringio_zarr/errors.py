@@ -1,7 +1,7 @@
 """The errors of ``ringio_zarr``, with the names that zarr-python's have in ``zarr.errors``.
 
 Where zarr-python tells more kinds apart than there are here, several names mean one class: ``except`` catches what it
-would catch there. What ``zarr.errors`` has for writing is not here.
+would catch there. What is never raised here has its name all the same, for the code that names it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from ._errors import (
     MetadataError,
     NodeNotFoundError,
     UnsupportedError,
+    ZarrUserWarning,
 )
 from ._selection import BoundsCheckError, VindexInvalidSelectionError
 
 __all__ = [
+    "ArrayIndexError",
     "ArrayNotFoundError",
     "BaseZarrError",
     "BoundsCheckError",
+    "ChunkNotFoundError",
+    "ContainsArrayAndGroupError",
     "ContainsArrayError",
     "ContainsGroupError",
     "DataTypeValidationError",
@@ -36,8 +40,13 @@ __all__ = [
     "NodeTypeValidationError",
     "PickleCodecDisabledError",
     "UnknownCodecError",
+    "UnstableSpecificationWarning",
     "UnsupportedError",
     "VindexInvalidSelectionError",
+    "ZarrDeprecationWarning",
+    "ZarrFutureWarning",
+    "ZarrRuntimeWarning",
+    "ZarrUserWarning",
 ]
 
 BaseZarrError: Final = RingioError
@@ -50,3 +59,31 @@ UnknownCodecError: Final = UnsupportedError
 
 class NegativeStepError(IndexError):
     """Never raised here: steps below 0 are read as in numpy."""
+
+
+class ArrayIndexError(IndexError):
+    """Never raised here, nor by what reads in zarr-python."""
+
+
+class ChunkNotFoundError(RingioError, ValueError):
+    """Never raised here: missing chunks are the fill value."""
+
+
+class ContainsArrayAndGroupError(RingioError, ValueError):
+    """Never raised here: where there is an array, nobody looks for a group."""
+
+
+class ZarrFutureWarning(FutureWarning):
+    """Never given here."""
+
+
+class UnstableSpecificationWarning(ZarrFutureWarning):
+    """Never given here."""
+
+
+class ZarrDeprecationWarning(DeprecationWarning):
+    """Never given here."""
+
+
+class ZarrRuntimeWarning(RuntimeWarning):
+    """Never given here."""
