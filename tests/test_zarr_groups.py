@@ -16,6 +16,7 @@ import zarr
 import ringio
 import ringio_zarr
 from ringio_zarr._cli import main
+from ringio_zarr._store import LocalStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
 
@@ -216,6 +217,23 @@ def test_links_that_go_round(tmp_path: Path) -> None:
     assert ours.nmembers(max_depth=None) == len(below)
     assert str(ours.tree()).count("over") == 4
     assert ours["self/again/self"].attrs == {}
+
+
+def test_links_alone_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of deep hierarchies not each directory above each group is asked whether it is a link."""
+    zarr.create_group(str(tmp_path / "g/a/b/c/d"))
+    for name in ("g", "g/a", "g/a/b", "g/a/b/c"):
+        zarr.create_group(str(tmp_path / name))
+    (tmp_path / "g/a/b/up").symlink_to(tmp_path / "g")
+    followed: list[str] = []
+    real_path = LocalStore.real_path
+    monkeypatch.setattr(LocalStore, "real_path", lambda self, key: followed.append(key) or real_path(self, key))  # type: ignore[func-returns-value]
+    group = ringio_zarr.open_group(tmp_path / "g")
+    assert len(group.members(max_depth=None)) == 5
+    assert followed == ["", "a/b/up"]
+    followed.clear()
+    assert len(str(group.tree()).splitlines()) == 6
+    assert followed == ["", "a/b/up"]
 
 
 def test_documents_that_are_damaged(tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ def _walk(group: Group, max_depth: int | None) -> Iterator[tuple[str, Array | Gr
             path = join(prefix, name)
             yield path, member
             if (max_depth is None or len(levels) <= max_depth) and isinstance(member, Group):
-                place = member.store.real_path(member.path)
+                place = member.store.real_path_below(above[-1], member.path)
                 if place not in above:
                     above.append(place)
                     levels.append((path, member._open_all()))

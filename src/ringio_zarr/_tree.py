@@ -84,7 +84,10 @@ def _members(top: Any, levels: int | None, max_nodes: int | None) -> tuple[dict[
         path, group, above, depth = groups.popleft()
         if levels is not None and depth >= levels:
             break  # and so are all that come after it
-        way = group.store.real_path(group.path), above
+        place = (
+            group.store.real_path(group.path) if above is None else group.store.real_path_below(above[0], group.path)
+        )
+        way = place, above
         for name, member in group._open_all():
             if count == max_nodes:
                 return found, True
@@ -98,7 +101,7 @@ def _members(top: Any, levels: int | None, max_nodes: int | None) -> tuple[dict[
 
 def _is_on(way: Any, member: Any) -> bool:
     """Whether a link leads back to where we come from."""
-    place = member.store.real_path(member.path)
+    place = member.store.real_path_below(way[0], member.path)
     while way is not None:
         if way[0] == place:
             return True

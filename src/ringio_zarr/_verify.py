@@ -234,7 +234,7 @@ def arrays_below(node: Array | Group, reader: Reader) -> Iterator[ArrayCheck | B
                 continue
             if isinstance(member, Array):
                 yield from _check_of(member, below, reader)
-            elif (place := member.store.real_path(member.path)) not in above:
+            elif (place := member.store.real_path_below(above[-1], member.path)) not in above:
                 above.append(place)
                 levels.append((below, member, member.keys()))
                 break
