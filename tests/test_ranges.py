@@ -143,6 +143,12 @@ class TestResult:
         assert isinstance(part[-1], memoryview)
         assert list(part.errors) == [0]
 
+    def test_errors_are_in_order(self, reader, files):
+        """Those of ranges that were looked up are found before the others."""
+        path, _ = files[2]
+        ranges = [("/none", 0, 1), (path, 0, 1), ("/none/x", -1, None), (path, 1 << 50, 1)]
+        assert list(reader.read_ranges(ranges, on_error="return").errors) == [0, 2, 3]
+
     def test_buffers_outlive_the_reader(self, backend, files):
         path, data = files[2]
         with ringio.Reader(backend, workers=1) as reader:
@@ -260,7 +266,7 @@ class TestPaths:
             ("file:///a%00b", ValueError, "NUL"),
             ("a\0b", ValueError, "NUL"),
             (b"a\0b", ValueError, "NUL"),
-            (7, TypeError, "int"),
+            (7, TypeError, "7 is not a path"),
             (None, TypeError, "None"),
         ],
     )
@@ -408,6 +414,7 @@ class TestErrors:
             (("a", 1 << 64, 1), ValueError),
             (("a", 0, 1 << 63), ValueError),
             ((["a"], 0, 1), TypeError),
+            ((3, 0, 1), TypeError),
         ],
     )
     def test_rows_that_make_no_sense(self, row, error):
@@ -415,6 +422,19 @@ class TestErrors:
             Ranges.from_tuples([row])
         with pytest.raises(error):
             Ranges.from_tuples([("a", -1, None), row])
+
+    def test_what_is_no_path_is_named(self):
+        with pytest.raises(TypeError, match="range 1: 3 is not a path"):
+            Ranges.from_tuples([("a", 0, 1), (3, 0, 1)])
+        with pytest.raises(TypeError, match="range 0: 3 is not a path"):
+            Ranges.from_tuples([(3, 0, 1)] * 2)
+
+    @pytest.mark.parametrize("path", ["a.grib", b"a.grib", Path("a.grib")])
+    def test_one_path_is_no_ranges(self, reader, path):
+        with pytest.raises(TypeError, match=r"ranges is one path, .*; a sequence of"):
+            reader.read_ranges(path)
+        with pytest.raises(TypeError, match=r"ranges is (one path|a PosixPath)"):
+            list(reader.iter_ranges(path))
 
     def test_on_error_is_checked(self, reader):
         with pytest.raises(ValueError, match="on_error"):

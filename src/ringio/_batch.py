@@ -348,14 +348,14 @@ def wholes(batch: Batch, planned: BatchPlan) -> dict[int, int]:
 
 
 def range_errors(planned: BatchPlan, batch: Batch, failures: list[TaskFailure]) -> dict[int, Exception]:
-    """The first error of each range that failed, by its index: those found before the read, and the core's."""
+    """The first error of each range that failed, by its index and in that order: those found before, and the core's."""
     errors = dict(batch.errors)
     for failure in failures:
         task = int(failure.task)
         i = int(planned.range_of_task[task])
         if i not in errors:
             errors[i] = _range_error(planned.plan, batch.ranges, i, failure)
-    return errors
+    return dict(sorted(errors.items())) if len(errors) > 1 else errors
 
 
 def _range_error(plan: Plan, ranges: Ranges, i: int, failure: TaskFailure) -> Exception:

@@ -20,7 +20,7 @@ class Buffers(Sequence[memoryview]):
 
     Attributes:
         nbytes: of all ranges together.
-        errors: the exceptions by the index of their range; empty unless ``on_error="return"``.
+        errors: the exceptions by the index of their range, in its order; empty unless ``on_error="return"``.
     """
 
     __slots__ = ("_view", "_starts", "_ends", "_own", "errors")

@@ -79,7 +79,7 @@ class Ranges:
         >>> Ranges.from_tuples([("a", 0, 8), ("a", -4, None)]).lengths
         array([ 8, -1])
         """
-        rows = ranges if isinstance(ranges, list | tuple) else list(ranges)
+        rows = ranges if isinstance(ranges, list | tuple) else list(many(ranges))
         if not rows:
             return cls((), np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64))
         try:
@@ -90,7 +90,10 @@ class Ranges:
             distinct, index = _distinct(paths)
         except (TypeError, ValueError, OverflowError):
             raise _bad_row(rows) from None
-        return cls(distinct, index, offsets, lengths)
+        try:
+            return cls(distinct, index, offsets, lengths)
+        except TypeError:
+            raise _bad_row(rows) from None
 
     def _part(self, start: int, stop: int) -> tuple[Ranges, NDArray[np.intp] | None]:
         """The ranges from ``start`` to ``stop``, with the paths that they use.
@@ -143,6 +146,17 @@ class Ranges:
 
     def __repr__(self) -> str:
         return f"<ringio.Ranges: {len(self)} ranges of {len(self.paths)} files>"
+
+
+def many(ranges: Iterable[RangeTuple]) -> Iterable[RangeTuple]:
+    """The ranges.
+
+    Raises:
+        TypeError: they are one path: a string is a sequence, too.
+    """
+    if isinstance(ranges, str | bytes | os.PathLike):
+        raise TypeError(f"ranges is one path, {ranges!r:.100}; a sequence of (path, offset, length) is due")
+    return ranges
 
 
 def as_ranges(ranges: Ranges | Iterable[RangeTuple]) -> Ranges:
@@ -199,9 +213,7 @@ def _bad_row(rows: Sequence[Any]) -> Exception:
         if isinstance(row, str | bytes) or not isinstance(row, Sequence) or len(row) != 3:
             return TypeError(f"range {i}: expected (path, offset, length), got {row!r:.100}")
         path, *numbers = row
-        try:
-            hash(path)
-        except TypeError:
+        if not isinstance(path, str | bytes | os.PathLike):
             return TypeError(f"range {i}: {path!r:.100} is not a path")
         for name, number in zip(("offset", "length"), numbers, strict=True):
             if number is None and name == "length":

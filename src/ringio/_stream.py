@@ -29,7 +29,7 @@ from ._named import NamedTuple
 from ._options import Options
 from ._plan import BoundPlan
 from ._progress import StreamWatcher
-from ._ranges import Ranges, RangeTuple
+from ._ranges import Ranges, RangeTuple, many
 
 # A block of ranges is looked at, planned and handed out at a time: so many take a millisecond or two each way.
 _BLOCK_COUNT: Final = 4096
@@ -281,7 +281,7 @@ def _blocks(ranges: Ranges | Iterable[RangeTuple]) -> Iterator[tuple[int, Ranges
         for first in range(0, len(ranges), _BLOCK_COUNT):
             yield first, ranges._part(first, first + _BLOCK_COUNT)[0]
         return
-    rows = iter(ranges)
+    rows = iter(many(ranges))
     first = 0
     while some := list(itertools.islice(rows, _BLOCK_COUNT)):
         try:
