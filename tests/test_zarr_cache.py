@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ringio_zarr._cache import IndexKey, ShardIndex, ShardIndexCache, default_cache
+from ringio_zarr._cache import Cache, IndexKey, ShardIndex, default_cache
 
 ENTRY_COUNT = 100  # 1600 bytes, and what an entry of the cache costs besides
 
@@ -23,7 +24,7 @@ def index(number: int, identity: bytes = b"old") -> ShardIndex:
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    cache = ShardIndexCache(3 * 2500)
+    cache = Cache(3 * 2500)
     cache.put_many([(key(number), index(number)) for number in range(3)])
     assert len(cache) == 3
     cache.get_many([(key(0), b"old")])
@@ -36,7 +37,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_an_index_of_another_state_of_the_file_is_let_go() -> None:
-    cache = ShardIndexCache()
+    cache = Cache()
     cache.put_many([(key(0), index(0))])
     assert cache.get_many([(key(0), b"new")]) == [None]
     assert cache.get_many([(key(0), b"old")]) == [None]
@@ -44,7 +45,7 @@ def test_an_index_of_another_state_of_the_file_is_let_go() -> None:
 
 
 def test_the_same_path_read_in_another_way_is_another_index() -> None:
-    cache = ShardIndexCache()
+    cache = Cache()
     cache.put_many([(key(0), index(0))])
     for other in [key(0)._replace(offset=8), key(0)._replace(nbytes=9), key(0)._replace(layout="other")]:
         assert cache.get_many([(other, b"old")]) == [None]
@@ -52,21 +53,29 @@ def test_the_same_path_read_in_another_way_is_another_index() -> None:
 
 
 def test_what_is_larger_than_the_cache_is_not_kept() -> None:
-    for cache in [ShardIndexCache(0), ShardIndexCache(ENTRY_COUNT)]:
+    for cache in [Cache(0), Cache(ENTRY_COUNT)]:
         cache.put_many([(key(0), index(0))])
         assert (len(cache), cache.nbytes) == (0, 0)
 
 
 def test_put_twice_counts_once() -> None:
-    cache = ShardIndexCache()
+    cache = Cache()
     cache.put_many([(key(0), index(0)), (key(0), index(1))])
     nbytes = cache.nbytes
     cache.put_many([(key(0), index(2))])
     assert (len(cache), cache.nbytes) == (1, nbytes)
 
 
+def test_ages_are_numbers_of_seconds() -> None:
+    age: Any = "x"
+    with pytest.raises(TypeError, match="max_age_s is 'x'; a number of seconds is due"):
+        Cache(max_age_s=age)
+    with pytest.raises(ValueError, match="metadata_max_age_s is -1"):
+        Cache(metadata_max_age_s=-1)
+
+
 def test_pickles_as_its_size() -> None:
-    cache = ShardIndexCache(12345)
+    cache = Cache(12345)
     cache.put_many([(key(0), index(0))])
     other = pickle.loads(pickle.dumps(cache))
     assert (other.capacity_bytes, len(other)) == (12345, 0)
@@ -77,7 +86,7 @@ def test_pickles_as_its_size() -> None:
 @pytest.mark.parametrize("held", [False, True])
 def test_a_child_process_has_a_cache_that_works(held: bool) -> None:
     """Even when another thread of the parent is inside the cache: the child starts anew then."""
-    cache = ShardIndexCache()
+    cache = Cache()
     cache.put_many([(key(0), index(0))])
     inside, leave = threading.Event(), threading.Event()
 
@@ -108,7 +117,7 @@ def test_a_child_process_has_a_cache_that_works(held: bool) -> None:
 
 
 def test_threads_share_it() -> None:
-    cache = ShardIndexCache(20 * 2500)
+    cache = Cache(20 * 2500)
 
     def work(seed: int) -> None:
         rng = np.random.default_rng(seed)

@@ -116,6 +116,23 @@ def test_what_is_too_much_for_one_batch(limit: str, path: Path, monkeypatch: pyt
         np.testing.assert_array_equal(result, VALUES[wanted[name]], err_msg=name)
 
 
+def test_errors_say_which_selection(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a", shape=(4, 4), chunks=(2, 2), dtype="i1")
+    array = ringio_zarr.open_array(tmp_path / "a")
+    wanted: Any = [slice(2)] * 500 + [9]
+    with pytest.raises(IndexError) as error:
+        array.read_many(wanted)
+    assert error.value.__notes__ == ["selection 500 of 501"]
+    with pytest.raises(IndexError) as error:
+        asyncio.run(array.read_many_async(wanted))
+    assert error.value.__notes__ == ["selection 500 of 501"]
+    one: Any = 3
+    with pytest.raises(TypeError, match="selections is 3; a sequence of selections is due"):
+        array.read_many(one)
+    with pytest.raises(TypeError, match="selections is 3; a sequence of selections is due"):
+        asyncio.run(array.read_many_async(one))
+
+
 def test_fields(tmp_path: Path) -> None:
     kinds = np.dtype([("x", "<f4"), ("y", "<i2")])
     values = np.zeros((400, 300), kinds)

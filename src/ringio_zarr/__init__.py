@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ._array import Array
     from ._async_array import AsyncArray
     from ._async_group import AsyncGroup
-    from ._cache import ShardIndexCache as Cache
+    from ._cache import Cache
     from ._errors import MetadataError, UnsupportedError
     from ._group import Group
     from ._open import load, open, open_array, open_consolidated, open_group, tree  # noqa: A004  # as zarr.open
@@ -70,7 +70,6 @@ _LATE: Final = {
     "open_group_async": "_open_async",
     "tree": "_open",
 }
-_RENAMED: Final = {"Cache": "ShardIndexCache"}  # what is called otherwise where it is
 _MODULES: Final = ("errors", "storage")
 
 
@@ -86,6 +85,6 @@ if not TYPE_CHECKING:  # for type checkers there is what is imported above, and 
         if name not in _LATE:
             why_not = import_module("._absent", __name__).why_not
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}{why_not(name)}")
-        found = getattr(import_module(f".{_LATE[name]}", __name__), _RENAMED.get(name, name))
+        found = getattr(import_module(f".{_LATE[name]}", __name__), name)
         globals()[name] = found
         return found

@@ -14,7 +14,7 @@ from ._placed import is_large
 from ._planned import steps
 from ._planner import Boxes, PlacedPoints, Progress
 from ._result import check_out, new_result
-from ._selecting import Begun, Request, Selecting
+from ._selecting import Begun, Request, Selecting, listed
 from ._selection import Box, normalise_crop_shape, normalise_crops
 from ._steps import drive_async, in_thread, work
 from ._store import LocalStore
@@ -54,9 +54,9 @@ class Awaiting(Selecting):
         The ``progress`` function is called in the loop's thread. After cancelling, ``out`` may be written to for a
         moment still, as ``ringio.Reader.execute_async`` says.
         """
-        wanted = list(selections)
+        wanted = listed(selections)
         is_light = len(wanted) <= _LIGHT_SELECTIONS and all(map(_is_light, wanted))
-        requests = await work(lambda: list(map(self._parse, wanted)), is_light=is_light)
+        requests = await work(lambda: self._parse_all(wanted), is_light=is_light)
         is_light = is_light and not any(is_large(request.wanted) for request in requests)
         begun = await work(lambda: self._begin(requests, out), is_light=is_light)
         await self._read_begun(begun, progress)

@@ -70,7 +70,7 @@ class ShardIndex(NamedTuple):
         return address
 
 
-class ShardIndexCache:
+class Cache:
     """Least recently used shard indexes and metadata, bounded by their bytes. Threads and arrays may share one.
 
     The index of a local file is used while that is the same file, and so is what its documents say of an array or
@@ -106,7 +106,11 @@ class ShardIndexCache:
         if capacity_bytes < 0:
             raise ValueError(f"a cache of {capacity_bytes} bytes")
         for name, age_s in (("max_age_s", max_age_s), ("metadata_max_age_s", metadata_max_age_s)):
-            if age_s is not None and not age_s >= 0:
+            try:
+                is_age = age_s is None or age_s >= 0
+            except TypeError:
+                raise TypeError(f"{name} is {age_s!r}; a number of seconds is due, or None for no end") from None
+            if not is_age:
                 raise ValueError(f"{name} is {age_s}")
         self.capacity_bytes = capacity_bytes
         self.max_age_s = max_age_s
@@ -256,13 +260,11 @@ class ShardIndexCache:
         return self.capacity_bytes, self.max_age_s, self.metadata_max_age_s
 
 
-def _make_cache(
-    capacity_bytes: int, max_age_s: float | None, metadata_max_age_s: float | None = 0.0
-) -> ShardIndexCache:
-    return ShardIndexCache(capacity_bytes, max_age_s=max_age_s, metadata_max_age_s=metadata_max_age_s)
+def _make_cache(capacity_bytes: int, max_age_s: float | None, metadata_max_age_s: float | None = 0.0) -> Cache:
+    return Cache(capacity_bytes, max_age_s=max_age_s, metadata_max_age_s=metadata_max_age_s)
 
 
-def _default_cache() -> ShardIndexCache:
+def _default_cache() -> Cache:
     return default_cache
 
 
@@ -271,6 +273,6 @@ def _start_over_in_child() -> None:
         cache.start_over_in_child()
 
 
-_caches: weakref.WeakSet[ShardIndexCache] = weakref.WeakSet()
-default_cache: Final = ShardIndexCache()
+_caches: weakref.WeakSet[Cache] = weakref.WeakSet()
+default_cache: Final = Cache()
 os.register_at_fork(after_in_child=_start_over_in_child)

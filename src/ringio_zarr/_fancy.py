@@ -293,7 +293,7 @@ def normalise_vectorised(selection: Any, shape: tuple[int, ...], path: str = "")
         return normalise_mask(items[0], shape, path)
     raise VindexInvalidSelectionError(
         "unsupported selection type for vectorized indexing; only coordinate selection (tuple of integer arrays) and "
-        f"mask selection (single Boolean array) are supported; got {_kinds(items)}"
+        f"mask selection (single Boolean array) are supported; got {_kinds(items)}{_counts(items, shape)}"
         + (f" (array {path})" if path else "")
     )
 
@@ -324,7 +324,7 @@ def normalise_coordinates(selection: Any, shape: tuple[int, ...], path: str = ""
     if not _are_coordinates(items, shape):
         raise index_error(
             "invalid coordinate selection; expected one integer (coordinate) array per dimension of the target array, "
-            f"got {_kinds(items)}",
+            f"got {_kinds(items)}{_counts(items, shape)}",
             path,
         )
     columns = [
@@ -367,6 +367,13 @@ def _kinds(items: Sequence[Any]) -> str:
         for item in map(_as_array, items)
     ]
     return f"({', '.join(words)})"
+
+
+def _counts(items: Sequence[Any], shape: tuple[int, ...]) -> str:
+    """How many indices there are for how many dimensions, for a message where that is what is wrong."""
+    if len(items) == len(shape) or not all(_is_int(item) or _is_int_array(item) for item in items):
+        return ""
+    return f"; indices: {len(items)}, dimensions of the array: {len(shape)}"
 
 
 # ------------------------------------------------------------------------------------------------------------ blocks

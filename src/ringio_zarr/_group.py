@@ -26,7 +26,7 @@ from ._tree import Tree, draw
 if TYPE_CHECKING:
     from ringio import Reader
 
-    from ._cache import ShardIndexCache
+    from ._cache import Cache
     from ._consolidated import Consolidated
     from ._info import GroupInfo
 
@@ -284,7 +284,7 @@ class Group(Node):
         found = load_many(self._store, paths, self._zarr_format, *self._how_of_members())
         return [(name, loaded) for name, loaded in zip(names, found, strict=True) if loaded is not None]
 
-    def _how_of_members(self) -> tuple[Reader | None, bool | None, ShardIndexCache]:
+    def _how_of_members(self) -> tuple[Reader | None, bool | None, Cache]:
         # Members have no document for consolidated metadata alone; what stands in that of v3 is used.
         use = False if self._zarr_format == 2 or self._options.use_consolidated is False else None
         return self._options.reader, use, self._options.cache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ringio import Reader, codecs
 from ringio.planning import NamedTuple
 
-from ._cache import ShardIndexCache
+from ._cache import Cache
 from ._document import copied, parse_json, require
 from ._errors import GroupNotFoundError, MetadataError, NodeNotFoundError, Place, excerpt
 from ._known import FileState, Known, NodeKey, file_state
@@ -48,7 +48,7 @@ def load(
     zarr_format: ZarrFormat | None,
     reader: Reader | None = None,
     use_consolidated: bool | str | None = False,
-    cache: ShardIndexCache | None = None,
+    cache: Cache | None = None,
 ) -> Loaded | None:
     """What the documents at a path say, None where there are none. A v3 document comes first.
 
@@ -79,7 +79,7 @@ def load_many(
     zarr_format: ZarrFormat | None,
     reader: Reader | None,
     use_consolidated: bool | None = None,
-    cache: ShardIndexCache | None = None,
+    cache: Cache | None = None,
 ) -> list[Loaded | Exception | None]:
     """The same for many nodes, whose documents are read at once; what cannot be read is an exception in its place."""
     memory = _Memory(cache, store, zarr_format, reader, use_consolidated)
@@ -106,7 +106,7 @@ def find(
     zarr_format: ZarrFormat | None,
     reader: Reader | None = None,
     use_consolidated: bool | str | None = False,
-    cache: ShardIndexCache | None = None,
+    cache: Cache | None = None,
     missing: type[NodeNotFoundError] = GroupNotFoundError,
 ) -> Loaded:
     """The same, but it is an error where there are none; see :func:`load`.
@@ -149,7 +149,7 @@ class _Memory:
 
     def __init__(
         self,
-        cache: ShardIndexCache | None,
+        cache: Cache | None,
         store: Store,
         zarr_format: ZarrFormat | None,
         reader: Reader | None,

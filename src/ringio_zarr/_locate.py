@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ringio import Reader, planning
 from ringio.planning import NamedTuple
 
-from ._cache import ShardIndexCache
+from ._cache import Cache
 from ._chain import Pipeline
 from ._sharding import U64, FlatIndexes, IndexReader, KnownShard, Lookup, Shards
 from ._store import ChunkFiles
@@ -190,9 +190,7 @@ class ShardLocator:
 
     missing_fills: Final = False
 
-    def __init__(
-        self, files: ChunkFiles, pipeline: Pipeline, cache: ShardIndexCache, describe: Callable[[int], str]
-    ) -> None:
+    def __init__(self, files: ChunkFiles, pipeline: Pipeline, cache: Cache, describe: Callable[[int], str]) -> None:
         counts = [level.entry_count for level in pipeline.levels]
         # The same shards are wanted again and again, and a key costs a microsecond.
         self._path = lru_cache(_KEPT_PATHS)(files.path)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ringio import FileChangedError, Reader, planning
 
-from ._cache import ShardIndexCache
+from ._cache import Cache
 from ._chain import Pipeline
 from ._locate import EachTime, Located, Place
 from ._locate_parts import descend, index_readers
@@ -84,7 +84,7 @@ class ObjectShardLocator(EachTime):
         store: RemoteStore,
         files: ChunkFiles,
         pipeline: Pipeline,
-        cache: ShardIndexCache,
+        cache: Cache,
         describe: Callable[[int], str],
     ) -> None:
         self._store = store

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ringio import FileChangedError, Reader, planning
 
-from ._cache import ShardIndexCache
+from ._cache import Cache
 from ._chain import Pipeline
 from ._locate import EachTime, Located, Place, shards_inside
 from ._parts import Parts, PartStore
@@ -92,7 +92,7 @@ class PartShardLocator(EachTime):
         store: PartStore,
         keys: ChunkFiles,
         pipeline: Pipeline,
-        cache: ShardIndexCache,
+        cache: Cache,
         limit_nbytes: int,
         describe: Describe,
     ) -> None:
@@ -163,7 +163,7 @@ class _PartLookup(Lookup):
         return self._parts.identities
 
 
-def index_readers(pipeline: Pipeline, cache: ShardIndexCache, describe: Describe) -> list[IndexReader]:
+def index_readers(pipeline: Pipeline, cache: Cache, describe: Describe) -> list[IndexReader]:
     """What knows the indexes of each level of shards, outermost first."""
     counts = [level.entry_count for level in pipeline.levels]
     return [

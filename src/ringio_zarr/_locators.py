@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ._cache import ShardIndexCache
+from ._cache import Cache
 from ._chain import Pipeline
 from ._locate import FilePerChunk, Locator, ShardLocator
 from ._metadata import ArrayMetadata
@@ -23,7 +23,7 @@ def make_locator(
     metadata: ArrayMetadata,
     pipeline: Pipeline,
     grid_shape: Sequence[int],
-    cache: ShardIndexCache,
+    cache: Cache,
     describe: Callable[[int], str],
 ) -> Locator:
     """What finds the chunks of an array.

@@ -10,7 +10,7 @@ from ringio import Reader, default_reader
 from ringio.planning import NamedTuple
 
 from ._absent import why_not
-from ._cache import ShardIndexCache, default_cache
+from ._cache import Cache, default_cache
 from ._errors import Place
 from ._load import Loaded, ZarrFormat, find
 from ._metadata import ArrayMetadata, GroupMetadata
@@ -31,7 +31,7 @@ class Options(NamedTuple):
     """
 
     reader: Reader | None = None
-    cache: ShardIndexCache = default_cache
+    cache: Cache = default_cache
     use_consolidated: bool | str | None = None
     allow_pickle: bool = False
     order: MemoryOrder = None

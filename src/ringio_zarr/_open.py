@@ -12,7 +12,7 @@ from ringio import Reader
 from ringio.planning import NamedTuple
 
 from ._array import Array
-from ._cache import ShardIndexCache, default_cache
+from ._cache import Cache, default_cache
 from ._errors import (
     ArrayNotFoundError,
     ContainsArrayError,
@@ -43,7 +43,7 @@ def open(  # noqa: A001  # as zarr.open
     store_options: Mapping[str, object] | None = None,
     storage_options: Mapping[str, object] | None = None,
     reader: Reader | None = None,
-    cache: ShardIndexCache | None = None,
+    cache: Cache | None = None,
     shard_index_cache_bytes: int | None = None,
     allow_pickle: bool = False,
     **others: Any,
@@ -102,7 +102,7 @@ def open_array(
     store_options: Mapping[str, object] | None = None,
     storage_options: Mapping[str, object] | None = None,
     reader: Reader | None = None,
-    cache: ShardIndexCache | None = None,
+    cache: Cache | None = None,
     shard_index_cache_bytes: int | None = None,
     allow_pickle: bool = False,
     **others: Any,
@@ -135,7 +135,7 @@ def open_group(
     store_options: Mapping[str, object] | None = None,
     storage_options: Mapping[str, object] | None = None,
     reader: Reader | None = None,
-    cache: ShardIndexCache | None = None,
+    cache: Cache | None = None,
     shard_index_cache_bytes: int | None = None,
     allow_pickle: bool = False,
     **others: Any,
@@ -201,7 +201,7 @@ def _options(
     use_consolidated: bool | str | None,
     store_options: Mapping[str, object] | None,
     reader: Reader | None,
-    cache: ShardIndexCache | None,
+    cache: Cache | None,
     shard_index_cache_bytes: int | None,
     allow_pickle: bool,
     order: MemoryOrder = None,
@@ -217,7 +217,7 @@ def _options(
     if shard_index_cache_bytes is not None:
         if cache is not None:
             raise ValueError("cache and shard_index_cache_bytes say the same thing: give one or the other")
-        cache = ShardIndexCache(shard_index_cache_bytes)
+        cache = Cache(shard_index_cache_bytes)
     return Options(reader, default_cache if cache is None else cache, use_consolidated, allow_pickle, order)
 
 

@@ -15,7 +15,7 @@ from ringio import FileChangedError, Plan, Reader, RingioError, planning
 from ringio.codecs import CompiledChain
 from ringio.planning import NamedTuple
 
-from ._cache import ShardIndexCache
+from ._cache import Cache
 from ._chain import Pipeline
 from ._grid import c_strides, grid_shape
 from ._locate import Located, Locator
@@ -162,9 +162,7 @@ class Planner:
         "decodes_shards",
     )
 
-    def __init__(
-        self, metadata: ArrayMetadata, pipeline: Pipeline, store: Store, path: str, cache: ShardIndexCache
-    ) -> None:
+    def __init__(self, metadata: ArrayMetadata, pipeline: Pipeline, store: Store, path: str, cache: Cache) -> None:
         self._numbers = ChunkNumbers(metadata, pipeline)
         self._directory = store.location(path)
         self._chains = [pipeline.compiled]

@@ -245,7 +245,7 @@ class Selecting:
         Raises:
             IndexError, TypeError, ValueError: as ``a[selection]``, and as ``get_basic_selection`` for ``out``.
         """
-        begun = self._begin([self._parse(selection) for selection in selections], out)
+        begun = self._begin(self._parse_all(listed(selections)), out)
         for wanted, target in begun.apart:
             self._read(wanted, target)
         if begun.placed is not None:
@@ -277,6 +277,17 @@ class Selecting:
         places = [target for _, target in filled]
         placed = place_all([wanted for wanted, _ in filled], places, self._planner) if filled else None
         return Begun(requests, results, targets, placed, places, gathers, apart)
+
+    def _parse_all(self, selections: Sequence[Any]) -> list[Request]:
+        """The same for many; an error says in a note which of them it is about."""
+        requests: list[Request] = []
+        try:
+            for selection in selections:
+                requests.append(self._parse(selection))  # noqa: PERF401  # how many there are says which one failed
+        except (IndexError, TypeError, ValueError) as error:
+            error.add_note(f"selection {len(requests)} of {len(selections)}")
+            raise
+        return requests
 
     def _parse(self, selection: Any) -> Request:
         """What ``a[selection]`` means."""
@@ -355,6 +366,20 @@ class Selecting:
         if request.fields is not None or (is_flat and not (is_new or result.ndim == 1 or result.flags.c_contiguous)):
             return new_result(wanted.target_shape, self.dtype, "C" if is_flat else self._order)
         return result.reshape(-1) if is_flat and result.ndim != 1 else result
+
+
+def listed(selections: Iterable[Any]) -> list[Any]:
+    """The selections of a ``read_many``.
+
+    Raises:
+        TypeError: one integer, say, in place of many selections.
+    """
+    try:
+        return list(selections)
+    except TypeError:
+        if isinstance(selections, Iterable):
+            raise
+        raise TypeError(f"selections is {selections!r:.100}; a sequence of selections is due") from None
 
 
 def _is_flat(wanted: Wanted) -> bool:

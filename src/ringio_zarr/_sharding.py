@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ringio import DecodeError, FileChangedError, Plan, Reader, planning
 from ringio.planning import NamedTuple
 
-from ._cache import IndexKey, ShardIndex, ShardIndexCache
+from ._cache import Cache, IndexKey, ShardIndex
 from ._chain import Level
 
 U64 = npt.NDArray[np.uint64]
@@ -118,7 +118,7 @@ class IndexReader:
         level: Level,
         ids_per_shard: int,
         ids_per_entry: int,
-        cache: ShardIndexCache,
+        cache: Cache,
         describe: Callable[[int], str],
     ) -> None:
         self.ids_per_shard = ids_per_shard
@@ -338,7 +338,7 @@ class FlatIndexes(IndexReader):
     __slots__ = ()
 
     def __init__(
-        self, level: Level, levels: Sequence[IndexReader], cache: ShardIndexCache, describe: Callable[[int], str]
+        self, level: Level, levels: Sequence[IndexReader], cache: Cache, describe: Callable[[int], str]
     ) -> None:
         super().__init__(level, levels[0].ids_per_shard, 1, cache, describe)
         self.layout = "flat " + " ".join(each.layout for each in levels)
