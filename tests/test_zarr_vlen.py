@@ -249,11 +249,8 @@ def test_strings_straight_to_their_places(texts: list[str], data: st.DataObject)
         assert array.copy().tolist() == texts[first : first + count]
 
 
-@pytest.mark.parametrize("has_api", [True, False])
-def test_bytes_of_very_different_lengths(monkeypatch: pytest.MonkeyPatch, has_api: bool) -> None:
-    """A long item among many short ones, NULs at their ends; also where Python's C API cannot be had."""
-    if not has_api:
-        monkeypatch.setattr("ringio._strings._object_api", lambda kind: None)
+def test_bytes_of_very_different_lengths() -> None:
+    """A long item among many short ones, NULs at their ends."""
     for long in (b"", b"x" * 100 + b"\0", b"x" * 100_000 + b"\0\0"):
         values = np.array([b"", b"\0", b"a\0", long, b"a\0b"] * 20, object)
         got = VlenCodec("vlen-bytes").decode(numcodecs.VLenBytes().encode(values))
