@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import sys
@@ -249,8 +250,11 @@ def test_strings_straight_to_their_places(texts: list[str], data: st.DataObject)
         assert array.copy().tolist() == texts[first : first + count]
 
 
-def test_bytes_of_very_different_lengths() -> None:
-    """A long item among many short ones, NULs at their ends."""
+@pytest.mark.parametrize("has_api", [True, False])
+def test_bytes_of_very_different_lengths(monkeypatch: pytest.MonkeyPatch, has_api: bool) -> None:
+    """A long item among many short ones, NULs at their ends; also where Python's C API cannot be had."""
+    if not has_api:
+        monkeypatch.setattr("ringio._strings._object_api", lambda kind: None)
     for long in (b"", b"x" * 100 + b"\0", b"x" * 100_000 + b"\0\0"):
         values = np.array([b"", b"\0", b"a\0", long, b"a\0b"] * 20, object)
         got = VlenCodec("vlen-bytes").decode(numcodecs.VLenBytes().encode(values))
@@ -289,6 +293,17 @@ def test_objects_straight_to_their_places(items: list[bytes], data: st.DataObjec
     assert sys.getrefcount(before) == held
     with pytest.raises(ValueError, match="item 0 of 1 is not valid utf-8"):
         VlenCodec("vlen-utf8").decode(b"\1\0\0\0\1\0\0\0\xff")
+
+
+@pytest.mark.parametrize("kind", ["vlen-bytes", "vlen-utf8"])
+def test_an_error_in_a_cycle_is_collected(kind: str) -> None:
+    """What its traceback keeps of the chunk must not be what CPython before 3.11.8 cannot collect (gh-77894)."""
+    for _ in range(20):
+        try:
+            VlenCodec(kind).decode(memoryview(b"\2\0\0\0\1\0\0\0a\2\0\0\0b"))
+        except ValueError as error:
+            error.cycle = error  # type: ignore[attr-defined]
+        gc.collect()
 
 
 def test_slices_of_strings(tmp_path: Path) -> None:

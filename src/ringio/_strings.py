@@ -160,8 +160,39 @@ def make_objects(kind: str, data: memoryview, count: int, target: NDArray[Any], 
     assert target.dtype.kind == "O"
     assert target.flags.c_contiguous
     assert 0 <= first <= count - target.size
-    # Not by ringio_make_objects(), which is several times as fast: with it a damaged chunk has crashed Python 3.11.
-    target.reshape(-1)[:] = list(_split(kind, data, count))[first : first + target.size]
+    found = _object_api(kind)
+    if found is None:
+        target.reshape(-1)[:] = list(_split(kind, data, count))[first : first + target.size]
+        return
+    make, api = found
+    done = ffi.new("uint64_t *")
+    # A traceback that keeps the source would keep an export of a memoryview: CPython before 3.11.8 and 3.12.2 crashes
+    # when the garbage collector clears one (gh-77894).
+    with ffi.from_buffer("uint8_t[]", data) as source:
+        addresses = [int(ffi.cast("uintptr_t", pointer)) for pointer in (source, api, done)]
+        try:
+            status = make(addresses[0], len(data), count, first, target.size, address_of(target), *addresses[1:])
+        except UnicodeDecodeError:
+            status = -errno.EILSEQ
+    if status:
+        raise _error(status, int(done[0]), count)
+
+
+@cache
+def _object_api(kind: str) -> tuple[Any, Any] | None:
+    """``ringio_make_objects()``, to be called with the GIL, and what it wants; None where Python has no such API."""
+    try:
+        import ctypes
+
+        api = ctypes.pythonapi
+        make = api.PyBytes_FromStringAndSize if kind == "bytes" else api.PyUnicode_FromStringAndSize
+        addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in (make, api.Py_DecRef)]
+        pointer, u64 = ctypes.c_void_p, ctypes.c_uint64
+        signature = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, u64, u64, u64, u64, pointer, pointer, pointer)
+        own = int(ffi.cast("uintptr_t", ffi.addressof(lib, "ringio_make_objects")))
+        return signature(own), ffi.new("struct ringio_object_api *", addresses)
+    except (AttributeError, ImportError):
+        return None
 
 
 def _split(kind: str, data: memoryview, count: int) -> Iterator[Any]:
@@ -171,10 +202,7 @@ def _split(kind: str, data: memoryview, count: int) -> Iterator[Any]:
         at = start + int.from_bytes(data[at:start], "little")
         if at > len(data):
             raise _error(-errno.EPROTO, number, count)
-        try:
-            yield bytes(data[start:at]) if kind == "bytes" else str(data[start:at], "utf-8")
-        except UnicodeDecodeError:
-            raise _error(-errno.EILSEQ, number, count) from None
+        yield bytes(data[start:at]) if kind == "bytes" else str(data[start:at], "utf-8")
 
 
 def _error(status: int, number: int, count: int) -> ValueError:
