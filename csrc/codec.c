@@ -200,6 +200,16 @@ static int keeps_scratch(const struct decoder *decoder)
     return 1;
 }
 
+/* Of how many bytes elements may be left apart by a step: as the chain's caller or the next step takes them.  The next
+   one must not write to scratch, where they may lie. */
+static uint32_t planes_taken(const struct decoder *decoder, const struct ringio_codec *codecs, uint32_t step,
+                             uint32_t step_count, uint32_t plane_count)
+{
+    if (step + 1 == step_count)
+        return keeps_scratch(decoder) ? plane_count : 0;
+    return writes_target(codecs, step + 1, step_count) ? codec_items_takes_planes(&codecs[step + 1]) : 0;
+}
+
 /* Runs step 'step'; on success '*data' goes from what it is given to what it gives. */
 static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, uint32_t step, uint32_t step_count,
                     uint8_t *target, size_t target_nbytes, struct interval wanted, uint32_t plane_count,
@@ -212,7 +222,8 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
     int is_last_writer = writes_target(codecs, step, step_count);
     decoder->wanted = is_last_writer ? wanted_of(codecs, step, step_count, wanted)
                                      : (struct interval){0, SIZE_MAX}; /* the next step needs it all */
-    decoder->planes.count = step + 1 == step_count && keeps_scratch(decoder) ? plane_count : 0;
+    decoder->source_planes = decoder->planes;
+    decoder->planes.count = planes_taken(decoder, codecs, step, step_count, plane_count);
     if (is_last_writer) {
         if (codec->decoded_nbytes != target_nbytes ||
             (codec->flags & RINGIO_CODEC_AT_MOST && !is_open(codecs, step_count)))
@@ -257,6 +268,7 @@ int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain
         return bad_chain(error);
     struct span data = source;
     int status = 0;
+    decoder->planes.count = 0;
     for (uint32_t i = 0; i < chain->codec_count && status == 0; i++) {
         error->step = i;
         status = run_step(decoder, codecs + chain->first_codec, i, chain->codec_count, target, target_nbytes, wanted,

@@ -8,6 +8,7 @@
 #include "sums.h"
 
 #define BLOCK_COUNT 256
+#define PLANES_BLOCK_NBYTES 4096
 
 /* A float is not promised to be converted to an integer that cannot hold it in any certain way: no codec here does. */
 enum family { INTEGER, FLOAT, DOUBLE };
@@ -318,20 +319,40 @@ static int scale_integers(const struct item_type *from, const struct item_type *
     }
 }
 
+static int is_plain_integer(const struct item_type *type)
+{
+    return type->family == INTEGER && !type->is_swapped;
+}
+
+static int adds_up_directly(const struct item_type *from, const struct item_type *to)
+{
+    return is_plain_integer(from) && is_plain_integer(to) && from->nbytes == to->nbytes && to->code != RINGIO_TYPE_BOOL;
+}
+
 /* What archives have most, in one loop; from and to items of this machine's byte order.  Returns 0 where that is not
    what is to be done. */
 static int decode_directly(const struct ringio_codec *codec, const struct item_type *from, const struct item_type *to,
                            const uint8_t *source, uint8_t *target, size_t count)
 {
-    if (from->family != INTEGER || from->is_swapped || to->is_swapped)
-        return 0;
-    if (codec->kind == RINGIO_CODEC_SCALE)
+    if (codec->kind == RINGIO_CODEC_SCALE && is_plain_integer(from) && !to->is_swapped)
         return scale_integers(from, to, as_double(codec->scale), as_double(codec->offset), source, target, count);
-    if (codec->kind != RINGIO_CODEC_SUM || to->family != INTEGER || from->nbytes != to->nbytes ||
-        to->code == RINGIO_TYPE_BOOL)
+    if (codec->kind != RINGIO_CODEC_SUM || !adds_up_directly(from, to))
         return 0;
     sums_run(to->nbytes, source, target, count, 0);
     return 1;
+}
+
+/* Joins items of integers out of their planes and adds them up, some at a time that stay in the nearest cache. */
+static void add_up_planes(const struct planes *planes, uint8_t *target, size_t count)
+{
+    size_t itemsize = planes->count, block_count = PLANES_BLOCK_NBYTES / itemsize;
+    uint64_t sum = 0;
+    for (size_t first = 0; first < count; first += block_count) {
+        size_t item_count = count - first < block_count ? count - first : block_count;
+        uint8_t *items = target + first * itemsize;
+        planes_join(planes, first, item_count, items);
+        sum = sums_run(itemsize, items, items, item_count, sum);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------- the codecs */
@@ -355,6 +376,15 @@ int codec_items_in_place(const struct ringio_codec *codec)
     return codec->kind >= RINGIO_CODEC_SUM && codec->kind <= RINGIO_CODEC_RESCALE &&
            describe(codec->types & 0xffff, &from) && describe(codec->types >> 16, &to) && from.nbytes == to.nbytes &&
            !(codec->kind == RINGIO_CODEC_SCALE && from.family == INTEGER); /* scale_integers() */
+}
+
+uint32_t codec_items_takes_planes(const struct ringio_codec *codec)
+{
+    struct item_type from, to;
+    if (codec->kind != RINGIO_CODEC_SUM || !describe(codec->types & 0xffff, &from) ||
+        !describe(codec->types >> 16, &to))
+        return 0;
+    return adds_up_directly(&from, &to) && planes_can_join(to.nbytes) ? (uint32_t)to.nbytes : 0;
 }
 
 /* Leaves out items that nobody wants, as far as the others do not depend on them. */
@@ -389,6 +419,10 @@ int codec_items_decode(struct decoder *decoder, const struct ringio_codec *codec
         return status;
     *decoded = (struct span){target, nbytes};
     narrow_down(codec, decoder->wanted, from.nbytes, to.nbytes, &source.data, &target, &left);
+    if (decoder->source_planes.count > 0) {
+        add_up_planes(&decoder->source_planes, target, left);
+        return 0;
+    }
     if (decode_directly(codec, &from, &to, source.data, target, left))
         return 0;
     struct sums sums = {0, -0.0f, -0.0}; /* so that a first item of -0.0 stays that */

@@ -22,6 +22,7 @@ struct decoder {
     struct scratch steps[2];                 /* between the steps of a chain, in turns */
     struct interval wanted;                  /* of what the running step gives */
     struct planes planes;                    /* of the running step: what it may give, then what it gave */
+    struct planes source_planes;             /* what the running step is given in place of a source with data, if any */
     struct scratch blocks[2];                /* between the filters of a blosc block, in turns */
 };
 
@@ -55,6 +56,9 @@ size_t blosclz_decode(struct span source, uint8_t *target, size_t target_nbytes)
 
 /* codec_items_in_place() says whether codec_items_decode() may have one place as its source and its target. */
 int codec_items_in_place(const struct ringio_codec *codec);
+
+/* codec_items_takes_planes() says of how many bytes elements are that codec_items_decode() takes as planes; 0: none. */
+uint32_t codec_items_takes_planes(const struct ringio_codec *codec);
 
 /* codec_shuffle_prepare() lets c-blosc2 find out what the processor can do, which it does at first use and without a
    lock.  To be called before any shuffle is undone. */

@@ -434,6 +434,21 @@ def test_codecs_that_are_not_there(tmp_path, codec, message, monkeypatch):
         ringio_zarr.open(tmp_path / "a")
 
 
+@pytest.mark.parametrize("dtype", ["<i2", "<u4", "<i8"])
+@pytest.mark.parametrize("shuffle", ["filter", "blosc", "blosc in blocks"])
+def test_sums_behind_shuffles(tmp_path, dtype, shuffle):
+    """Elements come apart from the shuffle, and only as many of them as are wanted."""
+    values = (np.arange(100 * 70).reshape(100, 70) ** 2).astype(dtype)
+    filters = [numcodecs.Delta(dtype)] + [numcodecs.Shuffle(values.itemsize)] * (shuffle == "filter")
+    blosc = numcodecs.Blosc("lz4", shuffle=numcodecs.Blosc.SHUFFLE, blocksize=512 * (shuffle == "blosc in blocks"))
+    codec = numcodecs.Zstd() if shuffle == "filter" else blosc
+    options = {"zarr_format": 2, "chunks": (60, 50), "filters": filters, "compressors": codec}
+    zarr.create_array(str(tmp_path / "a"), shape=values.shape, dtype=dtype, **options)[...] = values
+    array = ringio_zarr.open(tmp_path / "a")
+    for selection in (..., (3, 5), np.s_[2:9, 1:60], np.s_[40:, ::3], np.s_[:, -1]):
+        np.testing.assert_array_equal(array[selection], values[selection])
+
+
 def test_numcodecs_is_imported_for_its_codecs_alone(tmp_path):
     write_v2(tmp_path / "a", NUMBERS.astype("<i4"), [numcodecs.Delta("<i4"), numcodecs.Shuffle()], numcodecs.Blosc())
     write_v2(tmp_path / "b", NUMBERS.astype("<i4"), [numcodecs.BZ2()], None)

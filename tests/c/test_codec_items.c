@@ -25,18 +25,25 @@ static uint8_t *make_guarded(void)
 }
 
 /* Decodes a copy of 'source' that ends where its page does. */
-static int decode(const struct ringio_codec *codec, struct span source, struct span *decoded)
+static int decode_steps(const struct ringio_codec *codecs, uint32_t step_count, struct span source,
+                        struct span *decoded)
 {
-    size_t nbytes = (size_t)codec->decoded_nbytes;
+    size_t nbytes = (size_t)codecs[step_count - 1].decoded_nbytes;
     CHECK(source.nbytes <= PAGE_NBYTES && nbytes <= PAGE_NBYTES);
-    struct ringio_chain chain = {.decoded_nbytes = nbytes, .encoded_nbytes_max = PAGE_NBYTES, .codec_count = 1};
+    struct ringio_chain chain = {
+        .decoded_nbytes = nbytes, .encoded_nbytes_max = PAGE_NBYTES, .codec_count = step_count};
     uint8_t *copy = source_end - source.nbytes;
     if (source.nbytes > 0)
         memcpy(copy, source.data, source.nbytes);
     memset(target_end - nbytes, 0xa5, nbytes);
     struct codec_error error;
-    return codec_decode_chain(decoder, &chain, codec, (struct span){copy, source.nbytes}, target_end - nbytes, nbytes,
+    return codec_decode_chain(decoder, &chain, codecs, (struct span){copy, source.nbytes}, target_end - nbytes, nbytes,
                               (struct interval){0, SIZE_MAX}, decoded, NULL, &error);
+}
+
+static int decode(const struct ringio_codec *codec, struct span source, struct span *decoded)
+{
+    return decode_steps(codec, 1, source, decoded);
 }
 
 static void check_gives(struct ringio_codec codec, struct span source, const void *expected, size_t nbytes)
@@ -124,6 +131,32 @@ static void test_sums(void)
                                      (count + 1) / 2, half);
             CHECK(memcmp(target, expected, count * itemsize) == 0 && target[count * itemsize] == 0xa5);
             CHECK(((last ^ sum) & mask) == 0);
+        }
+    }
+}
+
+/* A shuffle leaves the planes to the sums behind it, which give what they give one after the other. */
+static void test_sums_of_planes(void)
+{
+    enum { NBYTES_MAX = 5 * 4096 };
+    static uint8_t source[NBYTES_MAX], apart[NBYTES_MAX];
+    for (size_t i = 0; i < sizeof source; i++)
+        source[i] = (uint8_t)(i * i * 37 + (i >> 8) + 200);
+    const uint32_t codes[] = {RINGIO_TYPE_I16, RINGIO_TYPE_U32, RINGIO_TYPE_I64};
+    const size_t counts[] = {0, 1, 15, 511, 512, 513, 2047, 2048, 2049, NBYTES_MAX / 8};
+    for (size_t which = 0; which < 3; which++) {
+        size_t itemsize = (size_t)2 << which;
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+            uint64_t nbytes = counts[i] * itemsize;
+            struct ringio_codec steps[] = {
+                {.kind = RINGIO_CODEC_SHUFFLE, .itemsize = (uint32_t)itemsize, .decoded_nbytes = nbytes},
+                {.kind = RINGIO_CODEC_SUM, .types = types(codes[which], codes[which]), .decoded_nbytes = nbytes},
+            };
+            struct span decoded;
+            CHECK(decode_steps(steps, 1, (struct span){source, nbytes}, &decoded) == 0);
+            sums_run(itemsize, decoded.data, apart, counts[i], 0);
+            CHECK(decode_steps(steps, 2, (struct span){source, nbytes}, &decoded) == 0);
+            CHECK(decoded.nbytes == nbytes && memcmp(decoded.data, apart, nbytes) == 0);
         }
     }
 }
@@ -257,6 +290,7 @@ int main(void)
     CHECK(decoder);
     test_checksums();
     test_sums();
+    test_sums_of_planes();
     test_packbits();
     test_swapped_fields();
     test_items();
