@@ -397,7 +397,8 @@ static void narrow_down(const struct ringio_codec *codec, struct interval wanted
     size_t first = codec->kind == RINGIO_CODEC_SUM ? 0 : wanted.first / to_nbytes;
     end = end < *count ? end : *count;
     first = first < end ? first : end;
-    *source += first * from_nbytes;
+    if (first > 0) /* of planes there is no source to add to, but sums start with the first */
+        *source += first * from_nbytes;
     *target += first * to_nbytes;
     *count = end - first;
 }
