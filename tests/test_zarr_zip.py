@@ -6,11 +6,13 @@ import lzma
 import os
 import pickle
 import struct
+import threading
 import tracemalloc
 import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numcodecs
 import numpy as np
@@ -20,6 +22,7 @@ from zarr.storage import MemoryStore, ZipStore
 
 import ringio
 import ringio_zarr
+from ringio_zarr import _zip
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
 
@@ -289,6 +292,37 @@ def change_directory(path: Path, key: str, field: int, value: int) -> None:
     at = data.index(key.encode(), data.index(b"PK\x01\x02")) - 46
     struct.pack_into("<I", data, at + field, value)
     path.write_bytes(data)
+
+
+def test_many_compressed_members_take_several_threads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is decompressed as if it were alone, and what is wrong with one is said of that one."""
+    values = np.random.default_rng(0).integers(0, 99, (16, 256, 512), dtype="<i2")
+    store = MemoryStore()
+    zarr.create_array(store, shape=values.shape, chunks=(1, 256, 512), dtype="<i2", compressors=None)[:] = values
+    write(path, {key: value.to_bytes() for key, value in store._store_dict.items()}, zipfile.ZIP_DEFLATED)
+    threads = set()
+    decompress = _zip.decompress
+
+    def noted(*arguments: Any) -> Any:
+        threads.add(threading.get_ident())
+        return decompress(*arguments)
+
+    with ringio.Reader(workers=4) as reader:
+        array = ringio_zarr.open_array(path, reader=reader)
+        monkeypatch.setattr(_zip, "decompress", noted)
+        np.testing.assert_array_equal(array[...], values)
+        assert threading.get_ident() not in threads
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo("c/5/0/0")
+        with path.open("r+b") as file:
+            file.seek(member.header_offset + member.compress_size // 2)
+            file.write(bytes(64))
+        out = np.zeros_like(values)
+        array = ringio_zarr.open_array(path, reader=reader)
+        with pytest.raises(ringio.DecodeError, match="c/5/0/0: a member"):
+            array.get_basic_selection(..., out=out)
+        values[5] = 0
+        np.testing.assert_array_equal(out, values)
 
 
 def test_lzma_whose_length_is_known(path: Path) -> None:

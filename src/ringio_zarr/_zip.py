@@ -17,6 +17,7 @@ from ._parts import Parts, PartStore, batch_nbytes, files_in_memory
 from ._store_base import MAX_DOCUMENT_NBYTES, child_names
 from ._zip_members import HEADER, STORED, check_size, data_start, decompress, read_directory
 
+_THREAD_NBYTES: Final = 256 << 10  # a thread that is made for less has taken as long as it saves
 _PIECE_NBYTES: Final = 1 << 30  # Linux reads no more at once than 2 GiB
 
 Data: TypeAlias = bytes | memoryview
@@ -88,10 +89,26 @@ class Directory(ABC):
                 check_size(member, limit_nbytes, self.where(member))
             except Exception as error:
                 errors[member.filename] = error
-        encoded = self.encoded([member for member in members if member.filename not in errors], reader)
+        found = self._decompress([member for member in members if member.filename not in errors], reader)
         for member in members:
             problem = errors.get(member.filename)
-            yield self._decompressed(member, next(encoded)) if problem is None else problem
+            yield next(found) if problem is None else problem
+
+    def _decompress(self, members: Sequence[Any], reader: Reader) -> Iterator[Data | Exception]:
+        """The same for members with which nothing is wrong so far; by several threads, where there is work for them."""
+        encoded = self.encoded(members, reader)
+        nbytes = sum(member.file_size for member in members if member.compress_type != STORED)
+        thread_count = min(reader.workers, len(members), nbytes // _THREAD_NBYTES)
+        if thread_count <= 1:
+            yield from map(self._decompressed, members, encoded)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # late: it takes 5 ms to import
+
+        threads = ThreadPoolExecutor(thread_count)
+        try:
+            yield from threads.map(self._decompressed, members, encoded)
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def _decompressed(self, member: Any, data: Data) -> Data | Exception:
         try:
