@@ -236,17 +236,23 @@ def _facts_of(planner: Planner, reader: Reader, plan: Plan) -> PlanFacts:
 
 
 def plan_facts(plan: Plan, decoded_nbytes: int, reader: Reader) -> PlanFacts:
-    """Look at a plan. Files that are read to their end are looked up, to know how long they are."""
+    """Look at a plan.
+
+    Files are looked up where nobody has yet: they may be missing, and of those that are read to their end nobody knows
+    the length.
+    """
     requests, tasks = plan.requests, plan.tasks
     real = requests["file"] != planning.NO_FILE
     nbytes = requests["nbytes"].copy()
-    to_end = np.flatnonzero(real & (nbytes == planning.TO_END))
+    to_end = real & (nbytes == planning.TO_END)
+    unknown = np.flatnonzero(to_end | _whatever_is_there(plan, real))
     gone = np.zeros(len(requests), np.bool_)
-    if len(to_end):
+    if len(unknown):
         paths = plan.paths()
-        sizes, missing = _sizes([paths[file] for file in requests["file"][to_end].tolist()], plan, reader)
-        nbytes[to_end] = np.maximum(sizes - requests["offset"][to_end].astype(np.int64), 0)
-        gone[to_end] = missing
+        sizes, missing = _sizes([paths[file] for file in requests["file"][unknown].tolist()], plan, reader)
+        left = np.maximum(sizes - requests["offset"][unknown].astype(np.int64), 0)
+        nbytes[unknown] = np.where(to_end[unknown], left, nbytes[unknown])
+        gone[unknown] = missing
     read = real & ~gone
     task_requests = np.repeat(np.arange(len(requests)), requests["task_count"].astype(np.int64))
     stored = read[task_requests]
@@ -262,6 +268,15 @@ def plan_facts(plan: Plan, decoded_nbytes: int, reader: Reader) -> PlanFacts:
         coalesced_requests=int((read & (requests["task_count"] > 1)).sum()),
         files=len(np.unique(requests["file"][read])),
     )
+
+
+def _whatever_is_there(plan: Plan, real: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The requests for files of which it is not said what they are."""
+    found = np.zeros(len(real), np.bool_)
+    if plan.objects is None:
+        files = plan.files[plan.requests["file"][real]]
+        found[real] = (files["inode"] == 0) & (files["data"] == 0)
+    return found
 
 
 def _sizes(paths: list[str], plan: Plan, reader: Reader) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
