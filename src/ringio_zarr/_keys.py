@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,8 @@ class ChunkKeyEncoding(NamedTuple):
             return self.separator.join(("c", *map(str, coordinates)))
         return self.separator.join(map(str, coordinates)) or "0"
 
-    def pattern(self, dim_count: int) -> str:
-        """The key of every chunk, with ``%d`` in the place of each coordinate.
+    def pattern(self, dim_count: int) -> str | None:
+        """The key of every chunk, with ``%d`` in the place of each coordinate. None: there is no such rule.
 
         >>> ChunkKeyEncoding("default", "/").pattern(2), ChunkKeyEncoding("v2", ".").pattern(0)
         ('c/%d/%d', '0')
@@ -53,7 +53,11 @@ class ChunkKeyEncoding(NamedTuple):
         >>> ChunkKeyEncoding("default", "/").beginning(2), ChunkKeyEncoding("v2", ".").beginning(0)
         ('c/', '0')
         """
-        return self.pattern(dim_count).partition("%")[0]
+        return self.encode(("%d",) * dim_count).partition("%")[0]
+
+    def outer(self, coordinates: Sequence[int]) -> tuple[int, ...]:
+        """Coordinates in the array's grid of outer chunks: these; see ``PartKeys``, whose chunks are some of all."""
+        return tuple(coordinates)
 
     def encode_many(self, coordinates: npt.NDArray[np.integer[Any]]) -> list[str]:
         """The keys of many chunks, at about 100 ns each.
@@ -89,7 +93,7 @@ def parse_key_encoding(value: object, place: Place) -> ChunkKeyEncoding:
     """The ``chunk_key_encoding`` of a v3 array.
 
     Raises:
-        UnsupportedError: an encoding of another name.
+        UnsupportedError: an encoding of another name, which nobody has registered with zarr-python.
         MetadataError: a separator other than "/" and ".".
 
     >>> parse_key_encoding({"name": "default"}, Place("zarr.json", "chunk_key_encoding"))
@@ -100,7 +104,9 @@ def parse_key_encoding(value: object, place: Place) -> ChunkKeyEncoding:
         del value["separator"]
     name, configuration = parse_extension(value, place)
     if name not in _DEFAULT_SEPARATORS:
-        raise place.unsupported(f"chunk key encoding {excerpt(name)} is not supported")
+        from ._other_keys import find_keys  # late: hardly any array has one
+
+        return cast("ChunkKeyEncoding", find_keys(name, configuration, place))  # it has the same methods
     inside = place.at("configuration")
     refuse_keys(configuration, {"separator"}, inside)
     separator = configuration.get("separator", _DEFAULT_SEPARATORS[name])

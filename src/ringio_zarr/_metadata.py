@@ -13,8 +13,8 @@ from ._axes import Axis, parse_axes, parse_chunk_shapes
 from ._codecs import Codec, find_object_codec, parse_v2_codecs, parse_v3_codecs
 from ._document import copied, parse_extension, parse_object, parse_shape, refuse_extra_fields, refuse_keys, require
 from ._dtypes import parse_v2_dtype, parse_v3_dtype
-from ._errors import Place, excerpt
-from ._fill import parse_fill
+from ._errors import MetadataError, Place, UnsupportedError, excerpt
+from ._fill import Fill, parse_fill
 from ._grid import grid_shape, regular_sizes
 from ._keys import ChunkKeyEncoding, parse_key_encoding, parse_separator
 from ._zarr_python import OBJECTS_OF_ZARR, zarr_metadata
@@ -47,7 +47,7 @@ class ArrayMetadata(NamedTuple):
         fill_value: a numpy scalar; None where v2 says null.
         fill_data: the bytes of one item of a missing chunk, in ``dtype``; empty where items have no fixed size.
         attributes: the user's.
-        dimension_names: one for each dimension, or None; v2 has none.
+        dim_names: a name, or None, for each dimension; None where the document has no names, as all of v2.
         order: "C" or "F", the order of elements in a chunk of v2; v3 says "C".
         chunk_keys: how chunks are named.
         codecs: in encoding order, in one spelling for v2 and v3 (see ``_codecs``).
@@ -56,6 +56,7 @@ class ArrayMetadata(NamedTuple):
             first one; None for a regular grid.
         fill_item: what is in a missing chunk, where items have no fixed size.
         allow_pickle: whoever opened the array trusts what pickled data does.
+        read_missing_chunks: to whoever opened it chunks that are not stored are fill value, and no error.
     """
 
     path: str
@@ -66,7 +67,7 @@ class ArrayMetadata(NamedTuple):
     fill_value: Any
     fill_data: bytes
     attributes: dict[str, Any]
-    dimension_names: tuple[str | None, ...] | None
+    dim_names: tuple[str | None, ...] | None
     order: Literal["C", "F"]
     chunk_keys: ChunkKeyEncoding
     codecs: tuple[Codec, ...]
@@ -74,6 +75,7 @@ class ArrayMetadata(NamedTuple):
     axes: tuple[Axis, ...] | None = None
     fill_item: Any = None
     allow_pickle: bool = False
+    read_missing_chunks: bool = True
 
     @property
     def document(self) -> dict[str, Any]:
@@ -90,6 +92,13 @@ class ArrayMetadata(NamedTuple):
         if name not in OBJECTS_OF_ZARR:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
         return getattr(zarr_metadata(self.document, self.zarr_format), name)
+
+    @property
+    def dimension_names(self) -> tuple[str | None, ...] | None:
+        """Of v3 what ``dim_names`` has. In v2 there is no such thing, by which xarray knows it, as in zarr-python."""
+        if self.zarr_format == 2:
+            raise AttributeError("dimension_names")  # __getattr__ says it in more words
+        return self.dim_names
 
     @property
     def node_type(self) -> str:
@@ -232,9 +241,7 @@ def _parse_v2_array(document: Mapping[str, Any], attributes: Mapping[str, Any] |
     shape = parse_shape(require(document, "shape", top), top.at("shape"))
     chunk_shape = _parse_chunk_shape(require(document, "chunks", top), shape, top.at("chunks"))
     object_codec = find_object_codec(document.get("filters"), document.get("compressor"))
-    dtype = parse_v2_dtype(require(document, "dtype", top), top.at("dtype"), object_codec)
-    fill_value = require(document, "fill_value", top)
-    fill = parse_fill(fill_value, dtype, top.at("fill_value"), zarr_format=2, object_codec=object_codec)
+    dtype, fill = _parse_items(document, "dtype", 2, top, object_codec)
     order = require(document, "order", top)
     if order != "C" and order != "F":
         raise top.at("order").error(f"expected 'C' or 'F', got {excerpt(order)}")
@@ -249,7 +256,7 @@ def _parse_v2_array(document: Mapping[str, Any], attributes: Mapping[str, Any] |
         fill_value=fill.value,
         fill_data=fill.data,
         attributes=dict(attributes or {}),
-        dimension_names=None,
+        dim_names=None,
         order="F" if order == "F" else "C",
         chunk_keys=ChunkKeyEncoding(
             "v2", "." if separator is None else parse_separator(separator, top.at("dimension_separator"))
@@ -268,8 +275,7 @@ def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
     if transformers := document.get("storage_transformers"):
         raise top.at("storage_transformers").unsupported(f"{excerpt(transformers)} is not supported")
     shape = parse_shape(require(document, "shape", top), top.at("shape"))
-    dtype = parse_v3_dtype(require(document, "data_type", top), top.at("data_type"))
-    fill = parse_fill(require(document, "fill_value", top), dtype, top.at("fill_value"), zarr_format=3)
+    dtype, fill = _parse_items(document, "data_type", 3, top)
     keys_place = top.at("chunk_key_encoding")
     codecs = parse_v3_codecs(require(document, "codecs", top), dtype, len(shape), top.at("codecs"))
     chunk_shape, axes = _parse_chunk_grid(
@@ -284,7 +290,7 @@ def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
         fill_value=fill.value,
         fill_data=fill.data,
         attributes=parse_object(document.get("attributes"), top.at("attributes")),
-        dimension_names=_parse_dimension_names(document.get("dimension_names"), len(shape), top.at("dimension_names")),
+        dim_names=_parse_dimension_names(document.get("dimension_names"), len(shape), top.at("dimension_names")),
         order="C",
         chunk_keys=parse_key_encoding(require(document, "chunk_key_encoding", top), keys_place),
         codecs=codecs,
@@ -292,6 +298,26 @@ def _parse_v3_array(document: Mapping[str, Any], path: str) -> ArrayMetadata:
         axes=axes,
         fill_item=fill.item,
     )
+
+
+def _parse_items(
+    document: Mapping[str, Any], key: str, zarr_format: Literal[2, 3], top: Place, object_codec: str | None = None
+) -> tuple[np.dtype[Any], Fill]:
+    """The dtype, and the fill value."""
+    data_type, place = require(document, key, top), top.at(key)
+    fill_value, fill_place = require(document, "fill_value", top), top.at("fill_value")
+    try:
+        if zarr_format == 2:
+            dtype = parse_v2_dtype(data_type, place, object_codec)
+        else:
+            dtype = parse_v3_dtype(data_type, place)
+    except MetadataError as problem:
+        if zarr_format == 3 and not isinstance(problem, UnsupportedError):
+            raise
+        from ._other_dtypes import find_items  # late: hardly any array has one
+
+        return find_items(data_type, fill_value, zarr_format, fill_place, problem)
+    return dtype, parse_fill(fill_value, dtype, fill_place, zarr_format=zarr_format, object_codec=object_codec)
 
 
 def parse_group_metadata(

@@ -164,7 +164,7 @@ class PartKeys:
         """The key of one chunk."""
         return self._keys.encode(self.outer(coordinates))
 
-    def pattern(self, dim_count: int) -> str:
+    def pattern(self, dim_count: int) -> str | None:
         """The key of every chunk, for those who have its coordinates in the array."""
         return self._keys.pattern(dim_count)
 

@@ -161,7 +161,8 @@ class ChunkFiles:
         self._prefix = f"{directory.rstrip('/')}/" if directory else ""
         self._chunk_keys = chunk_keys
         self._strides = c_strides(grid_shape)
-        self._pattern = os.fsencode(self._prefix.replace("%", "%%") + chunk_keys.pattern(len(self._strides)))
+        pattern = chunk_keys.pattern(len(self._strides))
+        self._pattern = None if pattern is None else os.fsencode(self._prefix.replace("%", "%%") + pattern)
         beginning = chunk_keys.beginning(len(self._strides))
         self._names = (
             None if beginning is None else (os.fsencode(self._prefix + beginning), chunk_keys.separator.encode())
@@ -181,6 +182,8 @@ class ChunkFiles:
 
     def encoded_path(self, coordinates: tuple[int, ...]) -> bytes:
         """The path of the chunk with these coordinates, as the system takes it."""
+        if self._pattern is None:
+            return os.fsencode(self._prefix + self._chunk_keys.encode(coordinates))
         return self._pattern % coordinates
 
     def name(self, draft: planning.Draft) -> bool:

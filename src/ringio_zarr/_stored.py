@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 
 from ringio import Reader
 from ringio.planning import NamedTuple
@@ -39,12 +40,18 @@ class KeyParser:
     """
 
     def __init__(self, chunk_keys: ChunkKeyEncoding, grid_shape: tuple[int, ...]) -> None:
-        pattern = re.escape(chunk_keys.pattern(len(grid_shape))).replace("%d", _NUMBER)
-        self._match = re.compile(pattern).fullmatch
         self._grid_shape = grid_shape
+        self._places: dict[str, tuple[int, ...]] | None = None
+        pattern = chunk_keys.pattern(len(grid_shape))
+        if pattern is None:
+            self._places = {chunk_keys.encode(place): place for place in product(*map(range, grid_shape))}
+            return
+        self._match = re.compile(re.escape(pattern).replace("%d", _NUMBER)).fullmatch
 
     def parse(self, key: str) -> tuple[int, ...] | None:
         """Where in the grid the chunk with this key is; None where there is no such chunk."""
+        if self._places is not None:
+            return self._places.get(key)
         match = self._match(key)
         if match is None:
             return None
