@@ -46,6 +46,15 @@ z.open_array(G + '/f', mode='r', config={'order': 'F'}).order
 z.open_array(G + '/f', mode='r', config={'write_empty_chunks': True}).order
 a.with_config({'order': 'F'}).order
 a.with_config({'order': 'F'})[:]
+a.metadata.dimension_names
+hasattr(a.metadata, 'dimension_names')
+a.config.order, a.config.read_missing_chunks
+a.with_config({'order': 'F'}).with_config({'read_missing_chunks': False}).config.order
+a.with_config(a.with_config({'order': 'F'}).config).config.order
+f.with_config(f.with_config({'read_missing_chunks': False}).config).config.read_missing_chunks
+z.open_array(G + '/f', mode='r', config={'read_missing_chunks': False})[:3]
+z.open_array(G + '/f', mode='r', config={'read_missing_chunks': False})[...]
+f.with_config({'read_missing_chunks': False})[4]
 z.open_consolidated(C)
 z.open_consolidated(store=C)
 z.open_consolidated(C, mode='r')
@@ -296,8 +305,6 @@ def test_what_is_given_beside(tmp_path: Path) -> None:
         ringio_zarr.open("s3://b/k", storage_options={"anon": True}, store_options={"anonymous": True})
     with pytest.raises(ValueError, match="'K'"):
         ringio_zarr.open_array(path, config={"order": "K"})
-    with pytest.raises(NotImplementedError, match="read_missing_chunks"):
-        ringio_zarr.open_array(path, config={"read_missing_chunks": False})
     array = ringio_zarr.open_array(path)
     with pytest.raises(ValueError, match="prototype"):
         array.get_basic_selection(prototype="gpu")
@@ -315,14 +322,14 @@ def test_storage_options_in_the_words_of_fsspec(tmp_path: Path) -> None:
 
     url, s3 = "s3://bucket/a", {"anon": True, "endpoint_url": "http://h", "client_kwargs": {"region_name": "r"}}
     ours = {"anonymous": True, "endpoint": "http://h", "region": "r"}
-    assert adapt(url, None, s3, {}) == (url, ours, None)
+    assert adapt(url, None, s3, {}) == (url, ours, {})
     assert adapt("gs://b/a", None, {"token": "anon"}, {})[1] == {"anonymous": True}
     assert adapt("abfs://b/a", None, {"account_name": "n", "sas_token": "t"}, {})[1] == {
         "account_name": "n",
         "sas_key": "t",
     }
     unsaid = {"key": None, "client_kwargs": {"endpoint_url": None}, "profile": None, "anon": True}
-    assert adapt(url, None, unsaid, {}) == (url, {"anonymous": True}, None)
+    assert adapt(url, None, unsaid, {}) == (url, {"anonymous": True}, {})
     assert adapt("gs://b/a", None, {"token": "anon", "project": None}, {})[1] == {"anonymous": True}
     zarr.create_array(tmp_path / "a", data=np.arange(4))
     mapper, options, _ = adapt(f"local://{tmp_path}", None, {"auto_mkdir": False}, {})

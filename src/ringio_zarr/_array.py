@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._adapted import order_of
+from ._adapted import ArrayConfig, settings_of
 from ._awaiting import Awaiting
 from ._chain import build_pipeline
 from ._described import Described
@@ -54,6 +54,8 @@ class Array(Awaiting, Described, Node):
             metadata = metadata._replace(allow_pickle=True)
         if options.order and metadata.zarr_format == 3:  # v2 says itself what it is
             metadata = metadata._replace(order=options.order)
+        if options.read_missing_chunks != metadata.read_missing_chunks:
+            metadata = metadata._replace(read_missing_chunks=options.read_missing_chunks)
         super().__init__(store, path, metadata, options)
         self._metadata = metadata
         self._location = self.location
@@ -126,7 +128,7 @@ class Array(Awaiting, Described, Node):
     @property
     def dimension_names(self) -> tuple[str | None, ...] | None:
         """A name, or None, for each dimension; None where the document has no names."""
-        return self._metadata.dimension_names
+        return self._metadata.dim_names
 
     @classmethod
     def open(cls, store: Any, **options: Any) -> Array:
@@ -142,14 +144,22 @@ class Array(Awaiting, Described, Node):
 
         return AsyncArray(self)
 
+    @property
+    def config(self) -> ArrayConfig:
+        """How it is read; :meth:`with_config` gives the same array, read in another way."""
+        return ArrayConfig(self._options.order or "C", self._options.read_missing_chunks)
+
     def with_config(self, config: Any) -> Array:
-        """The same array with another ``order`` of results, of ``config={"order": "F"}``; v2 says itself what it is."""
-        order = order_of(config)
-        return (
-            self
-            if order is None
-            else Array(self._store, self._path, self._metadata, self._options._replace(order=order))
-        )
+        """The same array, read in another way.
+
+        Args:
+            config: a dict, or the ``config`` of an array, here or of zarr-python. Of it ``order`` (of v3:
+                v2 says itself what it is) and ``read_missing_chunks`` are used; what it does not say stays as it is.
+        """
+        settings = settings_of(config)
+        if not settings:
+            return self
+        return Array(self._store, self._path, self._metadata, self._options._replace(**settings))
 
     def __bool__(self) -> bool:
         return True  # as zarr-python's arrays, which have no length

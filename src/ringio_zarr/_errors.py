@@ -5,6 +5,7 @@
     ringio.RingioError
     ├── MetadataError (ValueError)                      a metadata document contradicts itself or the specification
     │   └── UnsupportedError (NotImplementedError)      it is fine, and names something that ringio_zarr cannot read
+    ├── ChunkNotFoundError (ValueError)                 read_missing_chunks=False: chunks are not stored
     └── NodeNotFoundError (FileNotFoundError, ValueError)
         ├── ArrayNotFoundError                          there is no array
         │   └── ContainsGroupError (MetadataError)      but a group
@@ -41,6 +42,10 @@ class UnsupportedError(MetadataError, NotImplementedError):
     """A valid document that asks for a data type, codec, grid or limit that ringio_zarr does not have; named."""
 
 
+class ChunkNotFoundError(RingioError, ValueError):
+    """Chunks are not stored, and are to be with ``config={"read_missing_chunks": False}``; the message names them."""
+
+
 class NodeNotFoundError(FileNotFoundError, RingioError, ValueError):
     """There is no array or group at a path; ``filename`` says at which."""
 
@@ -68,6 +73,7 @@ class ZarrUserWarning(UserWarning):
 # Shown, and found by pickle, where they are to be imported from.
 MetadataError.__module__ = UnsupportedError.__module__ = "ringio_zarr"
 for _error in (
+    ChunkNotFoundError,
     NodeNotFoundError,
     ArrayNotFoundError,
     GroupNotFoundError,

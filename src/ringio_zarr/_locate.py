@@ -43,6 +43,7 @@ class Located(NamedTuple):
         objects: where files are that are objects, and in what state; None: there are none.
         keep: what must live while the files are read.
         changed: whether looking up once more may help against an error, where the identities do not say it.
+        told: an error in words that say more of it; None: it says all that there is to say.
     """
 
     paths: list[str]
@@ -57,6 +58,7 @@ class Located(NamedTuple):
     objects: planning.PlanObjects | None = None
     keep: object = None
     changed: Callable[[Exception, Reader], bool] | None = None
+    told: Callable[[Exception, Reader], Exception] | None = None
 
     @property
     def chunk_count(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Final
 
 from ._cache import Cache
@@ -10,7 +11,7 @@ from ._chain import Pipeline
 from ._locate import FilePerChunk, Locator, ShardLocator
 from ._metadata import ArrayMetadata
 from ._store import ChunkFiles, LocalStore
-from ._store_base import Store
+from ._store_base import Store, StorePath
 
 # What a shard may have beside its chunks and indexes: writers may leave gaps, and chunks that were written anew.
 _SHARD_GAPS_NBYTES: Final = 1 << 20
@@ -41,8 +42,19 @@ def make_locator(
         from ._wrapped import WrappedStore
 
         store = WrappedStore(store, pipeline.wrapper)
+    files = ChunkFiles(path if _has_parts(store) else store.location(path), metadata.chunk_keys, grid_shape)
+    locator = _make(store, files, pipeline, cache, describe)
+    if metadata.read_missing_chunks:
+        return locator
+    from ._insisting import Insisting  # late: few ask for that
+
+    ids_per_file = prod(level.entry_count for level in pipeline.levels)
+    array = str(StorePath(store, path))
+    return Insisting(locator, store, files, _limit_nbytes(pipeline), ids_per_file, metadata.chunk_keys, array)
+
+
+def _make(store: Store, files: ChunkFiles, pipeline: Pipeline, cache: Cache, describe: Callable[[int], str]) -> Locator:
     if isinstance(store, LocalStore):
-        files = ChunkFiles(store.location(path), metadata.chunk_keys, grid_shape)
         return ShardLocator(files, pipeline, cache, describe) if pipeline.levels else FilePerChunk(files)
     from ._parts import PartStore  # late, as all that most programs can do without
     from ._remote import RemoteStore
@@ -50,21 +62,30 @@ def make_locator(
     if isinstance(store, RemoteStore):
         from ._locate_objects import ObjectPerChunk, ObjectShardLocator
 
-        files = ChunkFiles(store.location(path), metadata.chunk_keys, grid_shape)
         if pipeline.levels:
             return ObjectShardLocator(store, files, pipeline, cache, describe)
         return ObjectPerChunk(store, files)
     assert isinstance(store, PartStore), store
     from ._locate_parts import PartPerChunk, PartShardLocator
 
-    keys = ChunkFiles(path, metadata.chunk_keys, grid_shape)
     if pipeline.levels:
-        return PartShardLocator(store, keys, pipeline, cache, _shard_nbytes_max(pipeline), describe)
-    return PartPerChunk(store, keys, pipeline.compiled.encoded_nbytes_max, describe)
+        return PartShardLocator(store, files, pipeline, cache, _limit_nbytes(pipeline), describe)
+    return PartPerChunk(store, files, _limit_nbytes(pipeline), describe)
 
 
-def _shard_nbytes_max(pipeline: Pipeline) -> int:
-    """Larger shards are not taken into memory: a small zip file may inflate to anything."""
+def _has_parts(store: Store) -> bool:
+    """Whether chunks are asked for by their keys, and not by their locations."""
+    if isinstance(store, LocalStore):
+        return False
+    from ._remote import RemoteStore  # late, as above
+
+    return not isinstance(store, RemoteStore)
+
+
+def _limit_nbytes(pipeline: Pipeline) -> int:
+    """Larger chunks and shards are not taken into memory: a small zip file may inflate to anything."""
+    if not pipeline.levels:
+        return pipeline.compiled.encoded_nbytes_max
     count, nbytes = 1, 0
     for level in pipeline.levels:
         nbytes += count * level.index_nbytes

@@ -28,6 +28,7 @@ class Options(NamedTuple):
         use_consolidated: whether groups use consolidated metadata, as zarr-python has it.
         allow_pickle: run what pickled data says.
         order: of results of v3 arrays in memory, "C" or "F"; None: "C".
+        read_missing_chunks: whether chunks that are not stored are fill value; else they are an error.
     """
 
     reader: Reader | None = None
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     use_consolidated: bool | str | None = None
     allow_pickle: bool = False
     order: MemoryOrder = None
+    read_missing_chunks: bool = True
 
     def get_reader(self) -> Reader:
         """The reader."""
@@ -53,6 +55,7 @@ class Options(NamedTuple):
             self.use_consolidated,
             self.allow_pickle,
             self.order,
+            self.read_missing_chunks,
         )
 
     def __hash__(self) -> int:

@@ -24,7 +24,7 @@ from ._errors import (
 from ._group import Group, make_node
 from ._load import Loaded, ZarrFormat, find, join
 from ._metadata import ArrayMetadata
-from ._node import MemoryOrder, Options
+from ._node import Options
 from ._store_base import Store, normalise_path
 from ._stores import find_place
 from ._tree import Tree
@@ -67,7 +67,7 @@ def open(  # noqa: A001  # as zarr.open
         shard_index_cache_bytes: short for ``cache=Cache(shard_index_cache_bytes)``.
         allow_pickle: decode what codec ``pickle`` has encoded, which may run any code: for data that is trusted only.
         others: what else zarr-python takes and reading has no use for, such as ``synchronizer``; and of its ``config``
-            the ``order`` of results.
+            the ``order`` of results and ``read_missing_chunks``.
 
     Raises:
         FileNotFoundError: there is no metadata document; of the kinds in ``ringio_zarr.errors``.
@@ -83,12 +83,12 @@ def open(  # noqa: A001  # as zarr.open
         >>> ringio_zarr.open("temperature.zarr")  # doctest: +SKIP
         <ringio_zarr.Array '/data/temperature.zarr' shape=(365, 721, 1440) dtype=<f4 chunks=(1, 721, 1440)>
     """
-    order: MemoryOrder = None
+    settings: dict[str, Any] = {}
     if storage_options or others:
         from ._adapted import adapt  # late: few give them
 
-        store, store_options, order = adapt(store, store_options, storage_options, others)
-    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes, allow_pickle, order)
+        store, store_options, settings = adapt(store, store_options, storage_options, others)
+    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes, allow_pickle, settings)
     found = _find(store, path, mode, zarr_format, options)
     return make_node(found.store, found.path, found.loaded, options)
 
@@ -112,12 +112,12 @@ def open_array(
     Raises:
         ContainsGroupError: there is a group.
     """
-    order: MemoryOrder = None
+    settings: dict[str, Any] = {}
     if storage_options or others:
         from ._adapted import adapt  # late: few give them
 
-        store, store_options, order = adapt(store, store_options, storage_options, others)
-    options = _options(None, store_options, reader, cache, shard_index_cache_bytes, allow_pickle, order)
+        store, store_options, settings = adapt(store, store_options, storage_options, others)
+    options = _options(None, store_options, reader, cache, shard_index_cache_bytes, allow_pickle, settings)
     found = _find(store, path, mode, zarr_format, options, ArrayNotFoundError)
     metadata = found.loaded.metadata
     if not isinstance(metadata, ArrayMetadata):
@@ -145,11 +145,12 @@ def open_group(
     Raises:
         ContainsArrayError: there is an array.
     """
+    settings: dict[str, Any] = {}
     if storage_options or others:
         from ._adapted import adapt  # late: few give them
 
-        store, store_options, _ = adapt(store, store_options, storage_options, others)
-    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes, allow_pickle)
+        store, store_options, settings = adapt(store, store_options, storage_options, others)
+    options = _options(use_consolidated, store_options, reader, cache, shard_index_cache_bytes, allow_pickle, settings)
     found = _find(store, path, mode, zarr_format, options)
     node = make_node(found.store, found.path, found.loaded, options)
     if not isinstance(node, Group):
@@ -204,7 +205,7 @@ def _options(
     cache: Cache | None,
     shard_index_cache_bytes: int | None,
     allow_pickle: bool,
-    order: MemoryOrder = None,
+    settings: dict[str, Any],
 ) -> Options:
     if not isinstance(use_consolidated, bool | str | None):
         raise TypeError(f"use_consolidated is {use_consolidated!r}; True, False, None or a key is due")
@@ -218,7 +219,8 @@ def _options(
         if cache is not None:
             raise ValueError("cache and shard_index_cache_bytes say the same thing: give one or the other")
         cache = Cache(shard_index_cache_bytes)
-    return Options(reader, default_cache if cache is None else cache, use_consolidated, allow_pickle, order)
+    options = Options(reader, default_cache if cache is None else cache, use_consolidated, allow_pickle)
+    return options._replace(**settings) if settings else options
 
 
 def _find(

@@ -388,7 +388,8 @@ class Planner:
                     continue
                 if not located:
                     raise
-                return located.chunk_count, error
+                told = located.told
+                return located.chunk_count, error if told is None else (yield Work(partial(told, error), False))
         raise AssertionError("the last attempt returns")
 
     def _plan(

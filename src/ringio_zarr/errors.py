@@ -12,6 +12,7 @@ from ringio import RingioError
 
 from ._errors import (
     ArrayNotFoundError,
+    ChunkNotFoundError,
     ContainsArrayError,
     ContainsGroupError,
     GroupNotFoundError,
@@ -63,10 +64,6 @@ class NegativeStepError(IndexError):
 
 class ArrayIndexError(IndexError):
     """Never raised here, nor by what reads in zarr-python."""
-
-
-class ChunkNotFoundError(RingioError, ValueError):
-    """Never raised here: missing chunks are the fill value."""
 
 
 class ContainsArrayAndGroupError(RingioError, ValueError):
