@@ -75,10 +75,10 @@ static bool handle_piece(void *decoder, const uint8_t *source, uint8_t *target, 
 
 #else
 
-/* 'source' holds paths, each with its 0; a whole file is read. */
+/* 'source' is a path; the whole file is read. */
 static bool handle_piece(void *decoder, const uint8_t *source, uint8_t *target, const struct piece *piece) {
     (void)decoder;
-    int descriptor = open((const char *)source + piece->source_offset, O_RDONLY | O_CLOEXEC);
+    int descriptor = open((const char *)source, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
         return false;
     bool is_there = pread(descriptor, target, (size_t)piece->target_nbytes, 0) == (ssize_t)piece->target_nbytes;
