@@ -45,6 +45,10 @@ class UnavailableError(Exception):
     """This contender cannot take part here; the message says why."""
 
 
+class ContestError(Exception):
+    """A contender's process has ended before it was told to: the contest has no results."""
+
+
 @dataclass
 class Entry:
     """A contender that is ready to run."""
@@ -112,7 +116,7 @@ def serve(connection: Connection, module: str, contender: str, task: Any) -> Non
         connection.send(("unavailable", f"{type(error).__name__}: {words}"))
         return
     reset_peak_rss()
-    connection.send(("ready", run_timed(entry)))
+    connection.send(("ready", None))
     while connection.recv() == "run":
         connection.send(run_timed(entry))
     peak = peak_rss_bytes() if entry.peak_rss_bytes is None else entry.peak_rss_bytes()
@@ -152,16 +156,33 @@ class Contender:
             return self.connection.recv()
         except EOFError:
             self.process.join()
-            raise SystemExit(
+            raise ContestError(
                 f"{self.timing.contender}: its process ended with status {self.process.exitcode}"
             ) from None
 
     def measure(self) -> None:
-        self.rounds_left -= 1
         self.connection.send("run")
         wall_s, cpu_s = self.receive()
         self.timing.wall_s.append(wall_s)
         self.timing.cpu_s.append(cpu_s)
+
+    def take_turn(self) -> None:
+        if self.rounds_left > 0:
+            self.rounds_left -= 1
+            self.measure()
+
+    def settle_rounds(self, rounds: int, patience_s: float) -> None:
+        """After the first timing: how often there is time for another."""
+        self.rounds_left = min(rounds, max(1, int(patience_s / self.timing.wall_s[0]))) - 1
+
+    def warm_up(self, rounds: int, patience_s: float) -> None:
+        """Times a run that counts only where there is no time for another: it has no place among the others' rounds."""
+        self.measure()
+        self.settle_rounds(rounds, patience_s)
+        if self.rounds_left > 0:
+            self.rounds_left += 1
+            self.timing.wall_s.clear()
+            self.timing.cpu_s.clear()
 
     def stop(self) -> None:
         if self.process.is_alive() and self.timing.unavailable is None:
@@ -175,14 +196,14 @@ def run_contest(
     contenders: Sequence[str],
     task: Any,
     rounds: int,
-    before_each: Callable[[], object] | None = None,
+    before_each: Callable[[str], object] | None = None,
     patience_s: float = 3600.0,
 ) -> list[Timing]:
     """Times every contender once per round and returns their timings, in the order given.
 
-    ``module`` names the module whose ``entry(contender, task)`` makes one; ``before_each`` runs in this process before
-    every timing (it drops the page cache for cold reads).  Nobody is timed in more rounds than fit into ``patience_s``,
-    and everybody in one.
+    ``module`` names the module whose ``entry(contender, task)`` makes one.  ``before_each``, given its name, runs in
+    this process before every timing: it drops the page cache for cold reads, and then nobody is warmed up.  Nobody is
+    timed in more rounds than fit into ``patience_s``, and everybody in one.
     """
     started: list[Contender] = []
     running: list[Contender] = []
@@ -197,18 +218,23 @@ def run_contest(
             if state == "unavailable":
                 contender.timing.unavailable = answer
                 contender.process.join()
-            else:
-                contender.rounds_left = min(rounds, max(1, int(patience_s / answer[0])))
-                running.append(contender)
+                continue
+            running.append(contender)
+            if before_each is None:
+                contender.warm_up(rounds, patience_s)
         for index in range(rounds):
             say(f"  round {index + 1} of {rounds}")
             first = index % max(len(running), 1)
             for contender in running[first:] + running[:first]:
-                if contender.rounds_left == 0:
-                    continue
-                if before_each is not None:
-                    before_each()
-                contender.measure()
+                if before_each is None:
+                    contender.take_turn()
+                elif index == 0:
+                    before_each(contender.timing.contender)
+                    contender.measure()
+                    contender.settle_rounds(rounds, patience_s)
+                elif contender.rounds_left > 0:
+                    before_each(contender.timing.contender)
+                    contender.take_turn()
         for contender in running:
             contender.stop()
     except BaseException:
