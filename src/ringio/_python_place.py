@@ -23,7 +23,7 @@ from ._named import NamedTuple
 from ._plan import BoundPlan
 from ._plan_records import PlanRecords
 from ._records import MAX_U64, NO_FILE
-from ._stages import Origin, item_filler
+from ._stages import AnyOrigin, LateOrigin, item_filler
 from .codecs import CompiledChain
 
 _NO_STEP: Final = 0xFFFFFFFF
@@ -227,7 +227,7 @@ class Decoder:
             return TaskFailure(task, request, -lib.RINGIO_EOF, _NO_STEP, got, first + max(start, end))
         try:
             chain = self._chains[int(record["chain"])]
-            origin = self._plan.origin(task, request)._replace(length=end - start)
+            origin = LateOrigin(lambda: self._plan.origin(task, request)._replace(length=end - start))
             encoded = memoryview(buffer)[start:end]
             if chain.dtype.kind in "TO" and self._fill_items(record, chain, encoded, origin):
                 return None
@@ -269,7 +269,7 @@ class Decoder:
         counts = self._records.counts[number].tolist()
         return _view(self._arrays[target], self._target_starts[number], counts, walks)  # type: ignore[arg-type]
 
-    def _fill_items(self, record: Any, chain: CompiledChain, encoded: memoryview, origin: Origin) -> bool:
+    def _fill_items(self, record: Any, chain: CompiledChain, encoded: memoryview, origin: AnyOrigin) -> bool:
         """Items of any length that lie in a row, in chunk and target, need no chunk in between; whether they do."""
         projections = self._projections(record)
         if len(projections) != 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, Final, TypeAlias
@@ -40,6 +40,25 @@ class Origin(NamedTuple):
     chunk: str | None = None
 
 
+class LateOrigin:
+    """An origin that is looked up when a message wants it: that takes as long as a small chunk.
+
+    Args:
+        find: the origin.
+    """
+
+    __slots__ = ("_find",)
+
+    def __init__(self, find: Callable[[], Origin]) -> None:
+        self._find = find
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._find())
+
+
+AnyOrigin: TypeAlias = Origin | LateOrigin
+
+
 class NativeStage(NamedTuple):
     """Steps of the C core.
 
@@ -66,7 +85,7 @@ class NativeStage(NamedTuple):
             return cls(records, None, MAX_INT64, names, tuple(steps))
         return cls(records, given.nbytes, encoded_nbytes_max, names)
 
-    def run(self, data: Data, origin: Origin, limit_nbytes: int = _OPEN_NBYTES_MAX) -> memoryview:
+    def run(self, data: Data, origin: AnyOrigin, limit_nbytes: int = _OPEN_NBYTES_MAX) -> memoryview:
         """Decode; raises what ``error_from_failure`` has for what went wrong.
 
         Args:
@@ -150,7 +169,7 @@ class PythonStage(NamedTuple):
     decode: Decode
     name: str
 
-    def run(self, data: Data, origin: Origin, limit_nbytes: int = _OPEN_NBYTES_MAX) -> Data:
+    def run(self, data: Data, origin: AnyOrigin, limit_nbytes: int = _OPEN_NBYTES_MAX) -> Data:
         """Decode; raises DecodeError for whatever exception the codec raises."""
         del limit_nbytes  # the codec takes what it likes
         try:
@@ -175,7 +194,7 @@ def run_stages(
     encoded: Data,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    origin: Origin,
+    origin: AnyOrigin,
     limit_nbytes: int = _OPEN_NBYTES_MAX,
 ) -> NDArray[Any]:
     """Decode one chunk.
@@ -208,7 +227,11 @@ def run_stages(
 
 
 def item_filler(
-    stages: Sequence[Stage], encoded: Data, dtype: np.dtype[Any], origin: Origin, limit_nbytes: int = _OPEN_NBYTES_MAX
+    stages: Sequence[Stage],
+    encoded: Data,
+    dtype: np.dtype[Any],
+    origin: AnyOrigin,
+    limit_nbytes: int = _OPEN_NBYTES_MAX,
 ) -> Callable[[NDArray[Any], int], None] | None:
     """Decode the items of one chunk, of any length, up to the last codec, which puts them straight where they belong.
 

@@ -48,7 +48,7 @@ from ._named import NamedTuple
 from ._native_steps import MAX_INT64
 from ._python_codecs import is_registered, register, registration_count
 from ._records import CODEC
-from ._stages import NativeStage, Origin, PythonStage, Stage, run_stages
+from ._stages import AnyOrigin, NativeStage, Origin, PythonStage, Stage, run_stages
 
 __all__ = ["NAMES", "Chain", "CompiledChain", "Step", "chain", "is_registered", "register", "registration_count"]
 
@@ -97,7 +97,7 @@ class CompiledChain(NamedTuple):
     def decode(
         self,
         encoded: Any,
-        origin: Origin = Origin(),  # noqa: B008  # it is a constant
+        origin: AnyOrigin = Origin(),  # noqa: B008  # it is a constant
         limit_nbytes: int = MAX_INT64,
     ) -> npt.NDArray[Any]:
         """Decode one chunk that is in memory.
