@@ -341,3 +341,20 @@ def test_a_store_that_cannot_list(tmp_path: Path) -> None:
     assert ours["inner/deep"].shape == (50, 40)
     with pytest.raises(ringio.StoreError, match="no consolidated metadata"):
         list(ours)
+
+
+@pytest.mark.zarr_3_4
+def test_a_path_in_a_store_of_zarr_python_in_memory() -> None:
+    """What is above the path is not there."""
+    store = zarr.storage.ManagedMemoryStore("test_zarr_stores", path="x/y")
+    group = zarr.create_group(store)
+    group.create_array("a", data=np.arange(12), chunks=(5,))
+    whole = zarr.storage.ManagedMemoryStore("test_zarr_stores")
+    zarr.create_array(whole, name="outside", data=np.arange(3))
+    ours = ringio_zarr.open_group(store)
+    assert (ours.name, ours["a"].name, list(ours)) == ("/", "/a", ["a"])
+    assert ours["a"][3:11].tolist() == list(range(3, 11))
+    assert ours["a"].nchunks_initialized == 3
+    assert ours != ringio_zarr.open_group(zarr.storage.ManagedMemoryStore("test_zarr_stores", path="x"), path="y")
+    assert ringio_zarr.open_array(zarr.storage.StorePath(store, "a"))[4] == 4
+    assert ringio_zarr.open_array(whole, path="x/y/a")[4] == 4

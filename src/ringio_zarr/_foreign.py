@@ -37,9 +37,10 @@ def _of_zarr(store: Any) -> Store:
     if name == "LocalStore":
         return LocalStore(store.root)
     if name in ("MemoryStore", "ManagedMemoryStore", "GpuMemoryStore"):
-        from ._mapping import MappingStore
+        from ._mapping import Below, MappingStore
 
-        return MappingStore(store._store_dict, store)
+        path = getattr(store, "path", "")  # of what memory://name/path means to zarr-python
+        return MappingStore(Below(store._store_dict, path) if path else store._store_dict, store)
     # A zip file that is being written has no directory yet: the store is asked.
     if name == "ZipStore" and store.read_only and isinstance(getattr(store, "path", None), str | os.PathLike):
         from ._zip import ZipStore

@@ -17,6 +17,31 @@ from ._store_base import MAX_DOCUMENT_NBYTES, child_names
 _EMPTY: Final = np.empty(0, np.uint8)
 
 
+class Below(Mapping[str, Any]):
+    """What is below a key of a mapping, by its keys from there on.
+
+    Args:
+        mapping: from keys to bytes.
+        path: a key, without a slash at either end.
+    """
+
+    __slots__ = ("_mapping", "_prefix")
+
+    def __init__(self, mapping: Mapping[str, Any], path: str) -> None:
+        self._mapping = mapping
+        self._prefix = f"{path}/"
+
+    def __getitem__(self, key: str) -> Any:
+        return self._mapping[self._prefix + key]
+
+    def __iter__(self) -> Iterator[str]:
+        start = len(self._prefix)
+        return (key[start:] for key in [*self._mapping] if key.startswith(self._prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 class MappingStore(PartStore):
     """A mapping from keys to bytes. Nothing is copied: chunks are decoded where they are.
 
