@@ -371,6 +371,9 @@ async def test_async_arrays_and_groups(pair: Pair) -> None:
     array = ours["a"].async_array
     expected = await theirs["a"].async_array.getitem((slice(2, 5), 1), prototype=default_buffer_prototype())
     assert (await array.getitem((slice(2, 5), 1), prototype=default_buffer_prototype())).tolist() == expected.tolist()
+    for selection in (3, (4, 2), (-1, ...), slice(2, 4)):
+        read = await theirs["a"].async_array.getitem(selection)
+        assert _text(await array.getitem(selection)) == _text(read)
     assert array.with_config({"order": "C"}) == array.with_config({"order": "C"})
     assert isinstance(array.with_config({"order": "F"}), ringio_zarr.AsyncArray)
     group = await ringio_zarr.AsyncGroup.open(ours["G"])

@@ -45,9 +45,10 @@ class AsyncArray:
         return self._array
 
     async def getitem(self, selection: Any, *, prototype: Any = None) -> Any:
-        """``a[selection]``."""
+        """``a[selection]``, but a scalar also where that is an array without dimensions, as in zarr-python."""
         check_prototype(prototype)
-        return await self._array.read_async(selection)
+        result = await self._array.read_async(selection)
+        return result[()] if getattr(result, "shape", None) == () else result
 
     async def get_basic_selection(
         self, selection: Any = ..., *, out: Any = None, fields: Any = None, prototype: Any = None
