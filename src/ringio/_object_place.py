@@ -45,7 +45,9 @@ class Placer:
             buffers: the bytes of each; fewer than it asks for where the object ends before.
             sizes: of the objects; None: where the buffer ends.
         """
-        sources = [ffi.from_buffer(buffer) for buffer in buffers]
+        # By way of numpy, which keeps no export of a memoryview. An error's traceback keeps this frame, and CPython
+        # before 3.11.8 and 3.12.2 crashes when the garbage collector clears a memoryview that has one (gh-77894).
+        sources = [ffi.from_buffer(np.frombuffer(buffer, np.uint8)) for buffer in buffers]
         files = np.zeros(len(indices), FILE)
         files["data"] = [int(ffi.cast("uintptr_t", source if len(source) else _SOMEWHERE)) for source in sources]
         files["nbytes"] = [len(source) for source in sources]
