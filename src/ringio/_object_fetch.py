@@ -28,6 +28,7 @@ from ._object_place import Placer
 from ._object_pool import Pool, Run, Unit
 from ._object_store import Answer, Buffer, Version
 from ._object_work import CHANGED_TEXT, Found, Work, ask_for_head, check_answer, check_nbytes, problem_of
+from ._plan import Plan
 from ._progress import Watcher
 from ._records import MAX_U64
 from ._store_errors import CHANGED, PAST_THE_END, Problem
@@ -38,7 +39,7 @@ _MANY: Final = 32  # as many in one object are worth two requests that ask for i
 _GROUP: Final = 20
 _GROUP_IN_FLIGHT: Final = 10
 _LONG_NBYTES: Final = 256 << 10  # such answers come in many parts
-_UNKNOWN_NBYTES: Final = 1 << 20  # of a request to the end of an object whose size is not known
+_UNKNOWN_NBYTES: Final = 1 << 20  # of a request of which the plan does not say either how much it brings
 
 
 class Fetch(Work[list[TaskFailure]]):
@@ -47,7 +48,7 @@ class Fetch(Work[list[TaskFailure]]):
     Args:
         pool: whose threads ask.
         placer: does the rest.
-        requests: REQUEST[r], of the whole plan.
+        plan: whose requests they are.
         chosen: int64[c], which of them.
         places: of the files.
         found: what is known of them already.
@@ -62,7 +63,7 @@ class Fetch(Work[list[TaskFailure]]):
         self,
         pool: Pool,
         placer: Placer,
-        requests: NDArray[np.void],
+        plan: Plan,
         chosen: NDArray[np.int64],
         places: Mapping[int, Place | Problem],
         found: Mapping[int, Found],
@@ -70,8 +71,9 @@ class Fetch(Work[list[TaskFailure]]):
     ) -> None:
         super().__init__(pool, len(chosen))
         self._placer = placer
-        self._requests = requests
-        self._chosen = chosen[np.argsort(requests["file"][chosen], kind="stable")]
+        self._requests = plan.requests
+        self._answer_nbytes = plan.request_nbytes()
+        self._chosen = chosen[np.argsort(self._requests["file"][chosen], kind="stable")]
         self._places = places
         self._found = found
         self._wholes = wholes
@@ -177,8 +179,7 @@ class Fetch(Work[list[TaskFailure]]):
             yield Unit(partial(self._get_many, each, group), min(len(group), _GROUP_IN_FLIGHT), nbytes, ask)
 
     def _nbytes(self, i: int) -> int:
-        nbytes = int(self._requests["nbytes"][i])
-        return _UNKNOWN_NBYTES if nbytes == MAX_U64 else nbytes
+        return int(self._answer_nbytes[i]) or _UNKNOWN_NBYTES
 
     def _extent(self, i: int) -> tuple[int, int | None]:
         request = self._requests[i]

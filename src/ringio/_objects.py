@@ -147,7 +147,7 @@ class Objects:
             if bound.plan.python_chains is None
             else DecodingPlacer(self._handle, bound, self._memory_limit_bytes)
         )
-        fetch = Fetch(self._pool, placer, bound.plan.requests, chosen, places, found, wholes)
+        fetch = Fetch(self._pool, placer, bound.plan, chosen, places, found, wholes)
         self._start(fetch)
         return fetch
 

@@ -237,7 +237,10 @@ class Plan:
         return self._records.files
 
     def request_nbytes(self) -> NDArray[np.float64]:
-        """Bytes of each read, for a progress bar; of one to the end of its file, as many as its chunk decodes to."""
+        """Bytes of each read; of one to the end of its file, as many as its chunk decodes to, or 0 where nobody knows.
+
+        For progress bars, and for the memory of answers that come from stores.
+        """
         requests, tasks, chains = self._records.requests, self._records.tasks, self._records.chains
         nbytes = requests["nbytes"].astype(np.float64)
         to_end = np.flatnonzero(requests["nbytes"] == MAX_U64)
