@@ -315,6 +315,36 @@ def test_memory_is_bounded(reader, tmp_path, monkeypatch):
     assert seen[-1] == (100 * len(chunk),) * 2
 
 
+def test_encoded_bytes_are_held_against_the_limit(tmp_path):
+    """Also where a Python codec is the first to decode them. Files are not read for that; other chunks are."""
+    limit, chunk = 8 << 20, bz2.compress(DATA.tobytes())
+    with (tmp_path / "0").open("wb") as file:
+        file.truncate(limit + 1)
+    (tmp_path / "1").write_bytes(chunk)
+    store = MemoryStore()
+    for name in "01":
+        store.put(name, (tmp_path / name).read_bytes())
+    given = []
+
+    def decompress(data):
+        given.append(len(data))
+        return bz2.decompress(data)
+
+    tasks = [Task(i, (24,), (0,), (24,), (24 * i,)) for i in range(2)]
+    words = rf"task 0 in .*0, bytes 0-the end: needs {limit + 1} bytes at once, .* memory limit leaves {limit}"
+    with Reader("threads", workers=1, memory_limit_bytes=limit) as reader:
+        for paths, source in (([tmp_path / "0", tmp_path / "1"], None), (["0", "1"], store)):
+            ranges = [(path, 0, None) for path in paths]
+            plan = ringio.Plan(ranges, tasks, codecs=codecs.chain([decompress]), dtype="<i4")
+            out = np.zeros(48, "<i4")
+            ((task, error),) = reader.execute(plan, out, on_error="return", store=source)
+            assert task == 0
+            with pytest.raises(ringio.MemoryLimitError, match=words):
+                raise error
+            np.testing.assert_array_equal(out[24:], DATA.ravel())
+    assert given == [len(chunk)] * 2
+
+
 def test_a_keyboard_interrupt_passes(reader, tmp_path):
     def interrupt(data):
         raise KeyboardInterrupt

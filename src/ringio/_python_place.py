@@ -229,12 +229,14 @@ class Decoder:
             chain = self._chains[int(record["chain"])]
             origin = LateOrigin(lambda: self._plan.origin(task, request)._replace(length=end - start))
             encoded = memoryview(buffer)[start:end]
+            limit = self._limit_nbytes
+            if encoded.nbytes > limit:
+                return TaskFailure(task, request, -lib.RINGIO_NO_MEMORY, _NO_STEP, encoded.nbytes, limit)
             if chain.dtype.kind in "TO" and self._fill_items(record, chain, encoded, origin):
                 return None
-            if chain.decoded_nbytes > self._limit_nbytes:
-                needed, limit = chain.decoded_nbytes, self._limit_nbytes
-                return TaskFailure(task, request, -lib.RINGIO_NO_MEMORY, _NO_STEP, needed, limit)
-            chunk = chain.decode(encoded, origin, self._limit_nbytes)
+            if chain.decoded_nbytes > limit:
+                return TaskFailure(task, request, -lib.RINGIO_NO_MEMORY, _NO_STEP, chain.decoded_nbytes, limit)
+            chunk = chain.decode(encoded, origin, limit)
             self._write(lambda: self._place(record, chain, chunk))
         except Exception as error:
             return TaskFailure(task, request, -1, _NO_STEP, 0, 0, "", error)

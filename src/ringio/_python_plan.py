@@ -66,13 +66,13 @@ def execute(
         files = plan.requests["file"]
         chosen = np.flatnonzero(~found.mask.take(files, mode="clip") | (files >= len(found.mask)))
     watcher = Watcher(wanted, plan.request_nbytes()) if wanted is not False and found is None else None
-    local = _LocalRequests(options, plan, decoder, chosen, min(workers, len(chosen)))
+    local = _LocalRequests(options, plan, decoder, chosen, min(workers, len(chosen)), memory_limit_bytes)
     others = Begun()
     try:
         begun = None
         if found is not None:
             _, begun = yield Work(lambda: others.begin(found, bound, progress), lambda: found.is_light)
-        failures = yield from local.steps(min(_BATCH_NBYTES, memory_limit_bytes // _MEMORY_SHARE), watcher)
+        failures = yield from local.steps(watcher)
         if begun is not None:
             failures = failures + (yield begun)
     finally:
@@ -92,11 +92,19 @@ class _LocalRequests:
         decoder: of the plan and its targets.
         chosen: int64[c], the requests.
         thread_count: that decode them.
+        limit_nbytes: of memory, for each request.
     """
 
     def __init__(
-        self, options: Options, plan: Plan, decoder: Decoder, chosen: NDArray[np.int64], thread_count: int
+        self,
+        options: Options,
+        plan: Plan,
+        decoder: Decoder,
+        chosen: NDArray[np.int64],
+        thread_count: int,
+        limit_nbytes: int,
     ) -> None:
+        self._limit_nbytes = limit_nbytes
         self._options = options
         self._plan = plan
         self._decoder = decoder
@@ -111,12 +119,18 @@ class _LocalRequests:
         self._threads = ThreadPoolExecutor(thread_count) if thread_count > 1 else None
         self._decoding: deque[_Decoding] = deque()
 
-    def steps(self, batch_nbytes: int, watcher: Watcher | None) -> Steps[list[TaskFailure]]:
+    def steps(self, watcher: Watcher | None) -> Steps[list[TaskFailure]]:
         """Read and decode them all; gives what failed, in any order."""
+        batch_nbytes = min(_BATCH_NBYTES, self._limit_nbytes // _MEMORY_SHARE)
         failures = [self._decoder.fill(i, task) for i in self._missing for task in tasks_of(self._plan.requests[i])]
         if self._in_memory:
             failures += yield from self._decode(deque((number, self._bytes_of(number)) for number in self._in_memory))
         batch: _batch.Batch = yield Work(self._resolve, lambda: False)
+        giants = batch.nbytes > self._limit_nbytes
+        giants[list(batch.errors)] = False  # these are not there
+        for i in np.flatnonzero(giants).tolist():
+            failures += self._refuse(int(self._numbers[i]), int(batch.nbytes[i]))
+        batch = batch._replace(nbytes=np.where(giants, 0, batch.nbytes))
         first = 0
         for end in _cuts(batch.nbytes, batch_nbytes):
             part = _batch.part(batch, first, end)
@@ -131,7 +145,7 @@ class _LocalRequests:
             for number, i in rows:
                 if (error := errors.get(i)) is not None:
                     failures += self._fail(number, error)
-                else:
+                elif not giants[first + i]:
                     jobs.append((number, data.data[int(planned.starts[i]) : int(planned.ends[i])]))
             failures += yield from self._decode(jobs)
             first = end
@@ -190,6 +204,11 @@ class _LocalRequests:
         for field in ("nbytes", "device", "inode", "mtime_ns"):
             due[field][given] = files[field][given]
         return batch._replace(files=due)
+
+    def _refuse(self, request: int, nbytes: int) -> list[TaskFailure | None]:
+        """What becomes of the tasks of a request that has more bytes than there may be memory for."""
+        failed = TaskFailure(0, request, -lib.RINGIO_NO_MEMORY, _NO_STEP, nbytes, self._limit_nbytes)
+        return [failed._replace(task=task) for task in tasks_of(self._plan.requests[request])]
 
     def _fail(self, request: int, error: Exception) -> list[TaskFailure | None]:
         """What becomes of the tasks of a request whose bytes cannot be had."""
