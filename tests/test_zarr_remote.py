@@ -15,6 +15,7 @@ from zarr.storage import MemoryStore
 
 import ringio
 import ringio_zarr
+from ringio_zarr import _readers
 from servers import Rule
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
@@ -350,3 +351,13 @@ def test_threads_share_an_array(latency: Any, at_latency: Any, reader: ringio.Re
     for result in results:
         np.testing.assert_array_equal(result, expected("sub/sharded"))
     assert latency.seen().requests
+
+
+def test_a_dead_reader_that_another_thread_has_removed() -> None:
+    def dead() -> None:
+        _readers._readers.remove(dead)  # type: ignore[arg-type]  # as the other thread does meanwhile
+
+    _readers._readers.insert(0, dead)  # type: ignore[arg-type]
+    with _readers.reader_with({"region": "nowhere-1"}) as reader:
+        assert reader.store_options == {"region": "nowhere-1"}  # type: ignore[attr-defined]
+    assert dead not in _readers._readers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from ringio import Reader
@@ -29,7 +30,8 @@ def reader_with(store_options: Mapping[str, object]) -> Reader:
     for known in tuple(_readers):
         reader = known()
         if reader is None:
-            _readers.remove(known)
+            with suppress(ValueError):  # another thread has done it
+                _readers.remove(known)
         elif not reader.closed and reader.store_options == store_options:
             return reader
     reader = OptionsReader(store_options)
