@@ -59,6 +59,15 @@ def test_a_server_that_tells_no_states(latency: Any, compression: int, reader: r
         assert ("zzz" in [name for name, _ in group.store.files_below("", reader)]) == (scale == 3)
 
 
+def test_only_the_given_reader_asks(latency: Any, reader: ringio.Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there is nothing in the file: another one may not be allowed to."""
+    latency.rules(Rule(etag="", headers={"Last-Modified": ""}))
+    url = str(latency.put("states/given.zip", zipped(members())))
+    monkeypatch.setattr(_zip_remote, "default_reader", lambda: pytest.fail("the shared reader"))
+    with pytest.raises(FileNotFoundError, match="nothing at this path"):
+        ringio_zarr.open(f"{url}/nothing", reader=reader)
+
+
 def test_a_damaged_member_where_no_states_are_told(latency: Any, reader: ringio.Reader) -> None:
     """It may be of a file that was replaced: it is read once more, and said to be damaged then."""
     latency.rules(Rule(etag="", headers={"Last-Modified": ""}))

@@ -117,7 +117,7 @@ def find(
     loaded = load(store, path, zarr_format, reader, use_consolidated, cache)
     if loaded is None:
         where = store.location(path)
-        if not store.exists(path):
+        if not store.exists(path, reader):
             hint = "; ~ stands for your home only in a shell: os.path.expanduser()" if "~" in where else ""
             raise missing(errno.ENOENT, f"there is nothing at this path{hint}", where)
         names = ", ".join(documents(zarr_format))

@@ -85,8 +85,9 @@ class LocalStore(Store):
 
         return Path(self.file_path(key)).is_file()
 
-    def exists(self, key: str) -> bool:
+    def exists(self, key: str, reader: Reader | None = None) -> bool:
         """Whether there is anything at the path."""
+        del reader
         from pathlib import Path
 
         return Path(self.file_path(key)).exists()

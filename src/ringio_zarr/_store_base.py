@@ -75,9 +75,9 @@ class Store(ABC):
         """Whether a document has this key."""
         return self.read(key) is not None
 
-    def exists(self, key: str) -> bool:
-        """Whether there is anything at or below a key, as far as that is found out without asking anybody."""
-        del key
+    def exists(self, key: str, reader: Reader | None = None) -> bool:
+        """Whether there is anything at or below a key, as far as that is found out without asking for it."""
+        del key, reader
         return True
 
     def real_path(self, key: str) -> str:

@@ -157,10 +157,10 @@ class ZipArchive(PartStore):
         found = directory.read(wanted, limit_nbytes, reader)
         return [None if member is None else _checked(next(found)) for member in members]
 
-    def exists(self, key: str) -> bool:
+    def exists(self, key: str, reader: Reader | None = None) -> bool:
         """Whether there is anything at or below a key."""
         below = f"{key}/"
-        return not key or any(name == key or name.startswith(below) for name in self.directory().names)
+        return not key or any(name == key or name.startswith(below) for name in self.directory(reader).names)
 
     def is_file(self, key: str) -> bool:
         """Whether a document has this key."""
