@@ -219,6 +219,23 @@ def test_links_that_go_round(tmp_path: Path) -> None:
     assert ours["self/again/self"].attrs == {}
 
 
+def test_links_in_an_array_that_go_round(tmp_path: Path) -> None:
+    """What is stored is counted behind links to other places, and once each; links back, and to nothing, are none."""
+    array = zarr.create_array(str(tmp_path / "g/a"), shape=(4,), chunks=(1,), dtype="u1", compressors=None)
+    array[:] = 1
+    folder = tmp_path / "g/a"
+    nbytes = ringio_zarr.open_array(folder).nbytes_stored()
+    (folder / "c").rename(tmp_path / "elsewhere")
+    (folder / "c").symlink_to(tmp_path / "elsewhere")
+    (folder / "up").symlink_to("..")
+    (folder / "self").symlink_to("self")
+    (tmp_path / "elsewhere/back").symlink_to(folder)
+    (tmp_path / "elsewhere/round").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/none").symlink_to("nothing")
+    ours = ringio_zarr.open_array(folder)
+    assert (ours.nbytes_stored(), ours.nchunks_initialized) == (nbytes, 4)
+
+
 def test_links_alone_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of deep hierarchies not each directory above each group is asked whether it is a link."""
     zarr.create_group(str(tmp_path / "g/a/b/c/d"))

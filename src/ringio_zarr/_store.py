@@ -106,19 +106,29 @@ class LocalStore(Store):
             )
 
     def files_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int]]:
-        """The paths of all files below a key, from there on, in the order of their names, and their sizes in bytes."""
+        """The paths of all files below a key, from there on, in the order of their names, and their sizes in bytes.
+
+        Links to directories are followed, but for those that lead back to where we come from, or above that.
+        """
         del reader
         directory = self.file_path(key)
-        pending = [""]
+        pending: list[tuple[str, tuple[str, ...]]] = [("", ())]
         while pending:
-            below = pending.pop()
+            below, way = pending.pop()  # the real paths of the directories whose links were followed
             try:
                 with os.scandir(f"{directory}/{below}") as entries:
                     found = sorted(entries, key=lambda entry: entry.name)
             except FileNotFoundError:
                 continue  # removed meanwhile
-            pending += [f"{below}{entry.name}/" for entry in reversed(found) if entry.is_dir()]
-            yield from ((below + entry.name, _nbytes(entry)) for entry in found if not entry.is_dir())
+            inner = []
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    inner.append((f"{below}{entry.name}/", way))
+                elif not (entry.is_symlink() and _is_directory(entry.path)):
+                    yield below + entry.name, _nbytes(entry)
+                elif not _leads_back(entry.path, longer := (*way, os.path.realpath(f"{directory}/{below}"))):
+                    inner.append((f"{below}{entry.name}/", longer))
+            pending += reversed(inner)
 
     def real_path(self, key: str) -> str:
         """The path of what has this key with all links followed: one for each directory, whatever ways lead there."""
@@ -143,8 +153,20 @@ class LocalStore(Store):
 def _nbytes(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size
-    except FileNotFoundError:  # removed meanwhile, or a link to nowhere
-        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
+        return 0  # removed meanwhile; a link to nowhere, or to itself
+
+
+def _is_directory(link: str) -> bool:
+    return os.path.isdir(link)  # noqa: PTH112  # pathlib takes 3 ms to import
+
+
+def _leads_back(link: str, way: tuple[str, ...]) -> bool:
+    """Whether a link leads to one of these real paths, or to what is above one."""
+    above = os.path.realpath(link).rstrip("/") + "/"
+    return any(f"{place}/".startswith(above) for place in way)
 
 
 class ChunkFiles:
