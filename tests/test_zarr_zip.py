@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import pickle
@@ -22,7 +23,7 @@ from zarr.storage import MemoryStore, ZipStore
 
 import ringio
 import ringio_zarr
-from ringio_zarr import _zip
+from ringio_zarr import _cli, _zip
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
 
@@ -391,3 +392,26 @@ def test_an_lzma_dictionary_that_nobody_can_have(path: Path) -> None:
     data[at + 5 : at + 9] = b"\xff\xff\xff\xff"
     path.write_bytes(data)
     np.testing.assert_array_equal(ringio_zarr.open_group(path)["plain"][:10], VALUES[:10])
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_member_that_the_disk_does_not_give(
+    path: Path, compression: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names it, and is its own: other members are read."""
+    array = ringio_zarr.open_array(write(path, members(2), compression), path="plain")
+    header = array.store.directory().members["plain/1.1"].header_offset  # type: ignore[attr-defined]
+    pread = os.pread
+
+    def failing(descriptor: int, nbytes: int, offset: int) -> bytes:
+        if header <= offset <= header + 100:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(descriptor, nbytes, offset)
+
+    monkeypatch.setattr(os, "pread", failing)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        array[...]
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, f"{path}/plain/1.1")
+    np.testing.assert_array_equal(array[:10], VALUES[:10])
+    assert _cli.main(["verify", str(path), "--no-progress"]) == 1
+    assert capsys.readouterr().out.count("Input/output error") == 1

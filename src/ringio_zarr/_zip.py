@@ -45,16 +45,18 @@ class Directory(ABC):
         self.starts: dict[str, int] = {}  # where the data of members begins, once that was looked at
 
     @abstractmethod
-    def headers(self, members: Sequence[Any], reader: Reader) -> Sequence[Data]:
+    def headers(self, members: Sequence[Any], reader: Reader) -> Sequence[Data | OSError]:
         """The local headers of some members, as many bytes as ``HEADER`` has where the file has so many.
 
+        What cannot be read is an error in its place.
+
         Raises:
-            OSError: they cannot be read.
+            OSError: nothing of the file can be read.
         """
 
     @abstractmethod
-    def encoded(self, members: Sequence[Any], reader: Reader) -> Iterator[Data]:
-        """The bytes of some members as they are in the file; where they begin is known."""
+    def encoded(self, members: Sequence[Any], reader: Reader) -> Iterator[Data | OSError]:
+        """The bytes of some members as they are in the file; where they begin is known. Errors as of ``headers``."""
 
     def where(self, member: Any) -> str:
         """What a member is called in messages."""
@@ -70,7 +72,8 @@ class Directory(ABC):
         errors: dict[str, Exception] = {}
         for member, header in zip(unknown, self.headers(unknown, reader) if unknown else (), strict=True):
             try:
-                self.starts[member.filename] = data_start(member, bytes(header), self.nbytes, self.where(member))
+                read = _checked(header)
+                self.starts[member.filename] = data_start(member, read, self.nbytes, self.where(member))
             except Exception as error:
                 errors[member.filename] = error
         return errors
@@ -110,7 +113,9 @@ class Directory(ABC):
         finally:
             threads.shutdown(cancel_futures=True)
 
-    def _decompressed(self, member: Any, data: Data) -> Data | Exception:
+    def _decompressed(self, member: Any, data: Data | OSError) -> Data | Exception:
+        if isinstance(data, OSError):
+            return data
         try:
             return decompress(member, data, self.where(member))
         except Exception as error:
@@ -319,24 +324,32 @@ class _LocalDirectory(Directory):
         if getattr(self, "_descriptor", -1) >= 0:
             os.close(self._descriptor)
 
-    def headers(self, members: Sequence[Any], reader: Reader) -> Sequence[bytes]:
+    def headers(self, members: Sequence[Any], reader: Reader) -> Sequence[bytes | OSError]:
         """The local headers of some members."""
         del reader
         last = self.nbytes - HEADER.size  # what lies behind that may be more than the system can name
         return [
-            os.pread(self._descriptor, HEADER.size, member.header_offset) if 0 <= member.header_offset <= last else b""
+            self._read(member, member.header_offset, HEADER.size) if 0 <= member.header_offset <= last else b""
             for member in members
         ]
 
-    def encoded(self, members: Sequence[Any], reader: Reader) -> Iterator[bytes]:
+    def encoded(self, members: Sequence[Any], reader: Reader) -> Iterator[bytes | OSError]:
         """The bytes of some members, each when its turn comes."""
         del reader
         for member in members:
-            start, pieces, left = self.starts[member.filename], [], member.compress_size
-            while left > 0 and (piece := os.pread(self._descriptor, min(left, _PIECE_NBYTES), start)):
+            yield self._read(member, self.starts[member.filename], member.compress_size)
+
+    def _read(self, member: Any, start: int, nbytes: int) -> bytes | OSError:
+        """Bytes of a member, fewer where the file ends before; or what the system says instead."""
+        pieces = []
+        try:
+            while nbytes > 0 and (piece := os.pread(self._descriptor, min(nbytes, _PIECE_NBYTES), start)):
                 pieces.append(piece)
-                start, left = start + len(piece), left - len(piece)
-            yield b"".join(pieces)
+                start, nbytes = start + len(piece), nbytes - len(piece)
+        except OSError as error:
+            error.filename = self.where(member)  # pread() knows none
+            return error
+        return b"".join(pieces)
 
 
 def _fitting_count(members: Sequence[Any], nbytes: int) -> int:
