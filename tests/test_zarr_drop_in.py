@@ -374,6 +374,11 @@ async def test_async_arrays_and_groups(pair: Pair) -> None:
     for selection in (3, (4, 2), (-1, ...), slice(2, 4)):
         read = await theirs["a"].async_array.getitem(selection)
         assert _text(await array.getitem(selection)) == _text(read)
+    for made in (np.array(b"seven"), np.array(7), np.array("seven")):
+        theirs_zero = zarr.create_array({}, data=made).async_array
+        ours_zero = ringio_zarr.open_array(theirs_zero.store).async_array
+        for selection in (..., ()):
+            assert _text(await ours_zero.getitem(selection)) == _text(await theirs_zero.getitem(selection))
     assert array.with_config({"order": "C"}) == array.with_config({"order": "C"})
     assert isinstance(array.with_config({"order": "F"}), ringio_zarr.AsyncArray)
     group = await ringio_zarr.AsyncGroup.open(ours["G"])

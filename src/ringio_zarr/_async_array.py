@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ._array import Array
 from ._fancy import normalise_coordinates, normalise_mask, normalise_orthogonal, normalise_vectorised
 from ._fields import pop_fields
@@ -48,7 +50,7 @@ class AsyncArray:
         """``a[selection]``, but a scalar also where that is an array without dimensions, as in zarr-python."""
         check_prototype(prototype)
         result = await self._array.read_async(selection)
-        return result[()] if getattr(result, "shape", None) == () else result
+        return result[()] if isinstance(result, np.ndarray) and not result.ndim else result
 
     async def get_basic_selection(
         self, selection: Any = ..., *, out: Any = None, fields: Any = None, prototype: Any = None
