@@ -94,6 +94,8 @@ class TestRead:
         assert (tmp_path / "x").read_bytes() == DATA[7:107]
         bad("read", folder / "data", 0, 10 * len(DATA), "-o", tmp_path / "x")
         assert (tmp_path / "x").read_bytes() == DATA[7:107]  # what was there is left alone
+        assert "is the file that is read" in bad("read", tmp_path / "x", 0, 10, "-o", tmp_path / "x")
+        assert (tmp_path / "x").read_bytes() == DATA[7:107]
 
     def test_long_ranges_come_in_pieces(self, folder, monkeypatch):
         monkeypatch.setattr(_cli, "_PIECE_NBYTES", 1000)

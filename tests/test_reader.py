@@ -286,6 +286,18 @@ class TestProgress:
         reader.read_ranges([(path, 0, None)], progress=True)
         assert "1.00k" in capsys.readouterr().err
 
+    def test_a_bar_ends_where_the_read_does(self, make_file, monkeypatch):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        path, _ = make_file(1000)
+        closed = []
+        monkeypatch.setattr("ringio._progress._TqdmBar.close", lambda bar: closed.append(bar))
+        monkeypatch.setattr("ringio._execute.run", interrupted)
+        with ringio.Reader("threads") as reader, pytest.raises(KeyboardInterrupt):
+            reader.read_ranges([(path, 0, None)], progress=True)
+        assert len(closed) == 1
+
     @pytest.mark.parametrize("has_rich", [True, False])
     def test_line_without_tqdm(self, reader, make_file, monkeypatch, has_rich):
         class Terminal(io.StringIO):

@@ -112,6 +112,26 @@ def test_use_consolidated(zarr_format: int) -> None:
     assert ringio_zarr.open(hierarchy(zarr_format), path="a", use_consolidated=True).shape == (4,)
 
 
+def test_what_consolidated_metadata_says_of_its_members(zarr_format: int) -> None:
+    """As zarr-python: their number in ``info``, and that nobody has looked for others."""
+    store = hierarchy(zarr_format)
+    ours, theirs = ringio_zarr.open_group(store), zarr.open_group(store, mode="r")
+    counts = [row for row in repr(theirs.info).splitlines() if row.startswith("No. ")]
+    assert counts
+    assert set(counts) <= set(repr(ours.info).splitlines())
+    assert repr(ours.info) == repr(ours.info_complete())
+    with pytest.raises(KeyError, match=r"not in the consolidated metadata .*use_consolidated=False looks"):
+        ours["late"]
+
+
+@pytest.mark.parametrize("options", [{"reader": "threads"}, {"reader": 0}, {"cache": 0}, {"cache": False}])
+def test_options_that_are_none(options: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(options))} is .* is due"):
+        ringio_zarr.open(hierarchy(3), **options)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="capacity_bytes is '64 MiB'; a number of bytes is due"):
+        ringio_zarr.Cache("64 MiB")  # type: ignore[arg-type]
+
+
 def test_another_key() -> None:
     """v2 may have it somewhere else; v3 may not."""
     store = hierarchy(2)

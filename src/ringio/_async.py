@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from . import _reading
@@ -110,9 +111,7 @@ class AsyncReads:
 
         async def execute(bound: BoundPlan) -> list[TaskFailure]:
             watcher = None if wanted is False or bound.is_part else Watcher(wanted, bound.plan.request_nbytes())
-            failures = await _loops.run(self._handle, bound, watcher)
-            if watcher is not None:
-                watcher.finish()
-            return failures
+            with watcher or nullcontext():
+                return await _loops.run(self._handle, bound, watcher)
 
         return await _loops.drive(steps, execute)

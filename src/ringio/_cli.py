@@ -137,8 +137,19 @@ def _read(options: argparse.Namespace) -> None:
         if options.output is None:
             _write(sys.stdout.buffer, first, pieces)
         else:
+            _check_output(options.output, options.path)
             with open(options.output, "wb") as target:  # noqa: PTH123
                 _write(target, first, pieces)
+
+
+def _check_output(output: str, path: str) -> None:
+    """That what is read is not what is written over."""
+    try:
+        is_same = os.path.samefile(output, path)  # noqa: PTH121
+    except OSError:  # one of them is not there, or is a URL
+        return
+    if is_same:
+        raise ValueError(f"{output} is the file that is read: nothing is written to it")
 
 
 def _pieces(reader: Reader, location: str, offset: int, length: int | None, allow_short: bool) -> Iterator[memoryview]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,16 @@ class Watcher:
     def finish(self) -> None:
         """Report that all is done."""
         self._report(self.bytes_total, self.bytes_total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """All is done; or a bar ends where it is, before what went wrong is said."""
+        if kind is None:
+            self.finish()
+        elif isinstance(self._report, _TqdmBar):
+            self._report.close()
 
 
 class StreamWatcher:
@@ -128,7 +138,10 @@ class _TqdmBar:
         self._bar.total = bytes_total
         self._bar.update(bytes_done - self._bar.n)
         if bytes_done == bytes_total:
-            self._bar.close()
+            self.close()
+
+    def close(self) -> None:
+        self._bar.close()
 
 
 class _TextLine:

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -315,14 +316,11 @@ class Reader(AsyncReads, StreamReads):
         wanted = check_progress(progress)
         watcher = None if wanted is False or bound.is_part else Watcher(wanted, bound.plan.request_nbytes())
         user = object()
-        try:
-            pointer = self._handle.use(user)
-            failures = _execute.run(pointer, bound.struct, bound.keep, watcher)
-        finally:
-            self._handle.users.discard(user)
-        if watcher is not None:
-            watcher.finish()
-        return failures
+        with watcher or nullcontext():
+            try:
+                return _execute.run(self._handle.use(user), bound.struct, bound.keep, watcher)
+            finally:
+                self._handle.users.discard(user)
 
     def statistics(self) -> Statistics:
         """What the reader has done so far."""

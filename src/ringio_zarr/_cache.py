@@ -103,6 +103,8 @@ class Cache:
         max_age_s: float | None = DEFAULT_MAX_AGE_S,
         metadata_max_age_s: float | None = 0.0,
     ) -> None:
+        if not isinstance(capacity_bytes, int | np.integer):
+            raise TypeError(f"capacity_bytes is {capacity_bytes!r}; a number of bytes is due")
         if capacity_bytes < 0:
             raise ValueError(f"a cache of {capacity_bytes} bytes")
         for name, age_s in (("max_age_s", max_age_s), ("metadata_max_age_s", metadata_max_age_s)):

@@ -95,6 +95,9 @@ class Group(Node):
             )
         member = self._open(path)
         if member is None:
+            if self._consolidated is not None:
+                hint = "use_consolidated=False looks for it in the store"
+                raise KeyError(f"{path!r} is not in the consolidated metadata of {self.location}; {hint}")
             names = ", ".join(documents(self._zarr_format))
             raise KeyError(f"{path!r}: no array or group in {self.location} (looked for {names})")
         return member
@@ -230,16 +233,20 @@ class Group(Node):
 
     @property
     def info(self) -> GroupInfo:
-        """What the metadata says, as zarr-python shows it."""
+        """What the metadata says, as zarr-python shows it: members are counted where it is consolidated."""
         from ._info import GroupInfo
 
-        return GroupInfo(self._path, self._zarr_format, type(self._store).__name__)
+        info = GroupInfo(self._path, self._zarr_format, type(self._store).__name__)
+        return info if self._consolidated is None else self._with_members(info)
 
     def info_complete(self) -> GroupInfo:
         """The same, with the number of arrays and groups below, at any depth."""
+        return self._with_members(self.info)
+
+    def _with_members(self, info: GroupInfo) -> GroupInfo:
         members = self.members(max_depth=None)
         arrays = sum(isinstance(member, Array) for _, member in members)
-        return self.info._replace(count_members=len(members), count_arrays=arrays, count_groups=len(members) - arrays)
+        return info._replace(count_members=len(members), count_arrays=arrays, count_groups=len(members) - arrays)
 
     def __repr__(self) -> str:
         return f"<ringio_zarr.Group {self.location!r}>"

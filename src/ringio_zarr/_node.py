@@ -40,7 +40,7 @@ class Options(NamedTuple):
 
     def get_reader(self) -> Reader:
         """The reader."""
-        return self.reader or default_reader()
+        return default_reader() if self.reader is None else self.reader
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Options):
