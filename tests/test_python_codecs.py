@@ -510,3 +510,21 @@ def test_targets_that_do_not_fit(reader, tmp_path):
     plain = ringio.Plan([(tmp_path / "a", 0, 8)], [Task(0, (1,), (0,), (1,), (0,))], dtype="<i8")
     with pytest.raises(TypeError, match="Python objects"):
         reader.execute(plain, np.zeros(1, object))
+
+
+def test_a_codec_that_is_told_the_limit():
+    class Bomb:
+        codec_id = "bomb"
+
+        def decode(self, data):
+            pytest.fail("without a limit")
+
+        def decode_within(self, data, limit_nbytes):
+            if limit_nbytes < 100:
+                raise ringio.MemoryLimitError(f"100 bytes, and there are {limit_nbytes}")
+            return bytes(data)
+
+    chain = codecs.chain([Bomb()])
+    assert chain.decode(b"ab", (2,), "u1").tolist() == [97, 98]
+    with pytest.raises(ringio.MemoryLimitError, match=r"^bomb: <buffer>, bytes 0-2: 100 bytes, and there are 99$"):
+        chain.decode(b"ab", (2,), "u1", limit_nbytes=99)

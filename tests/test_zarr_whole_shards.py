@@ -291,3 +291,34 @@ def test_a_shard_with_codecs_around_it_is_no_larger_than_the_memory_limit(tmp_pa
     ):
         ringio_zarr.open_array(path, reader=reader)[:4]
     assert not ringio_zarr.open_array(path)[:4].any()
+
+
+def test_inner_chunks_are_held_against_the_memory_limit(tmp_path: Path) -> None:
+    """As in a shard that is not decoded as a whole: what inflates to too much for a Python codec is refused."""
+    ringio.codecs.register("first-four", lambda configuration: lambda data: bytes(memoryview(data)[:4]))
+    limit = 8 << 20
+    inner = zlib.compress(bytes(limit + 1), 1)
+    inner_codecs = [codec("bytes"), codec("first-four"), GZIP]
+    index_codecs = [codec("bytes", endian="little")]
+    sharding = codec("sharding_indexed", chunk_shape=[4], codecs=inner_codecs, index_codecs=index_codecs)
+    words = rf"chunk \(0,\) of .*c/0.*needs \d+ bytes at once, the reader's memory limit leaves {limit}"
+    for number, in_front in enumerate([[], IN_FRONT]):
+        path = bare_shard(tmp_path / str(number), 4, 4, codecs=[*in_front, sharding])
+        (path / "c/0").write_bytes(inner + np.array([0, len(inner)], "<u8").tobytes())
+        with ringio.Reader(workers=1, memory_limit_bytes=limit) as reader:
+            for store in (path, store_of(path)):
+                with pytest.raises(ringio.MemoryLimitError, match=words):
+                    ringio_zarr.open_array(store, reader=reader)[:]
+        assert not ringio_zarr.open_array(path)[:].any()
+
+
+def test_a_shard_may_be_larger_than_what_is_in_front_of_it_makes_of_it(tmp_path: Path) -> None:
+    """The limit is that of the shard, not of the chunk."""
+    path = bare_shard(tmp_path / "a", 2 << 20, 1 << 20, in_front=[codec("cast_value", data_type="float64")])
+    (path / "c/0").write_bytes(np.full(4, 2**64 - 1, "<u8").tobytes())
+    with (
+        ringio.Reader(workers=1, memory_limit_bytes=8 << 20) as reader,
+        pytest.raises(ringio.MemoryLimitError, match=r"c/0.*a shard of 16777216 bytes, .* limit leaves 8388608"),
+    ):
+        ringio_zarr.open_array(path, reader=reader)[:4]
+    assert not ringio_zarr.open_array(path)[:4].any()

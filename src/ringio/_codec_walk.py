@@ -17,7 +17,7 @@ from ._codec_steps import Step
 from ._core import lib
 from ._errors import UnsupportedCodecError
 from ._native_steps import CHECKSUMS, KINDS, NativeStep, Sized, type_code
-from ._python_codecs import Decode
+from ._python_codecs import Decode, bounded
 from ._stages import NativeStage, PythonStage, Stage
 
 _ITEM_BY_ITEM: Final = {"astype", "fixedscaleoffset", "quantize", "bitround", "scale_offset", "cast_value"}
@@ -121,7 +121,7 @@ class Walk:
 
     def _add_python(self, decode: Decode, name: str, given: Sized) -> None:
         self._end_run()
-        self._stages.append(PythonStage(decode, name))
+        self._stages.append(PythonStage(decode, name, bounded(decode)))
         self._given = given
 
     def _end_run(self) -> None:

@@ -194,8 +194,10 @@ def error_from_failure(
 
 def codec_error(
     name: str, error: Exception, *, path: str, offset: int, length: int | None, chunk: str | None
-) -> DecodeError:
+) -> DecodeError | MemoryLimitError:
     """The exception for what a Python codec raised, which is to be its cause."""
+    if isinstance(error, MemoryLimitError):
+        return MemoryLimitError(f"{name}: {_place(path, offset, length, chunk)}: {error}")
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     message = f"{name}: {_place(path, offset, length, chunk)}: {words}"
     return DecodeError(message, path=path, offset=offset, length=length)

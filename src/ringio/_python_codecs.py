@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 # What codecs give to each other: anything with the buffer protocol, or a numpy array.
 Data: TypeAlias = Any
 Decode: TypeAlias = Callable[[Data], Data]
+Bounded: TypeAlias = Callable[[Data, int], Data]
 Factory: TypeAlias = Callable[[dict[str, Any]], Any]
 
 _factories: Final[dict[str, Factory]] = {}
 _counts: Final = {"registrations": 0}
+
+
+def bounded(decode: Decode) -> Bounded | None:
+    """``decode_within`` of the codec whose ``decode`` this is; None: it has none."""
+    found = getattr(getattr(decode, "__self__", None), "decode_within", None)
+    return found if callable(found) else None
 
 
 class PythonCodec:

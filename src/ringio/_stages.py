@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import ffi, lib
-from ._errors import codec_error, error_from_failure
+from ._errors import MemoryLimitError, codec_error, error_from_failure
 from ._named import NamedTuple
 from ._native_steps import MAX_INT64, NativeStep, Sized, records_of
-from ._python_codecs import Data, Decode, as_bytes, as_items
+from ._python_codecs import Bounded, Data, Decode, as_bytes, as_items
 from ._records import MAX_U64
 from ._vlen import VlenCodec
 
@@ -164,19 +164,22 @@ class PythonStage(NamedTuple):
     Attributes:
         decode: of the codec.
         name: of the codec.
+        decode_within: of the codec, called in place of ``decode``; None: it has none.
     """
 
     decode: Decode
     name: str
+    decode_within: Bounded | None = None
 
     def run(self, data: Data, origin: AnyOrigin, limit_nbytes: int = _OPEN_NBYTES_MAX) -> Data:
-        """Decode; raises DecodeError for whatever exception the codec raises."""
-        del limit_nbytes  # the codec takes what it likes
+        """Decode; raises DecodeError, or MemoryLimitError, for whatever exception the codec raises."""
         try:
-            return self.decode(data)
-        except MemoryError:
-            raise
+            if self.decode_within is not None:
+                return self.decode_within(data, limit_nbytes)
+            return self.decode(data)  # which takes what memory it likes
         except Exception as error:
+            if isinstance(error, MemoryError) and not isinstance(error, MemoryLimitError):
+                raise
             path, offset, length, chunk = origin
             raise codec_error(self.name, error, path=path, offset=offset, length=length, chunk=chunk) from error
 

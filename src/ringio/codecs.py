@@ -216,7 +216,9 @@ def chain(configurations: Iterable[str | Mapping[str, Any] | Callable[[Any], Any
             returns a buffer or a numpy array. The first codec gives the items of the chunk, in C order: as bytes or as
             an array; those of dtype ``object`` and ``StringDType`` must be an array. It is called by several threads
             at the same time. An object that has to know what it decodes to has a method ``for_chunk(shape, dtype)``,
-            which returns the codec for such chunks.
+            which returns the codec for such chunks. One that decodes chunks within its own has a method
+            ``decode_within(buffer, limit_nbytes)`` besides, which is called instead, and raises ``MemoryLimitError``
+            where it would take more memory than that for one of them.
 
     Raises:
         UnsupportedCodecError: a codec that this build does not have, by name.

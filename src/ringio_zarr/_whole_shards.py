@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from math import prod
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ringio import DecodeError, codecs, planning
+from ringio import DecodeError, MemoryLimitError, codecs, planning
 
 from ._codecs import Codec
 from ._dtypes import parse_v3_dtype
@@ -17,6 +18,7 @@ from ._errors import Place
 from ._fill import parse_fill
 
 _ENTRY_NBYTES: Final = 16  # of an index: offset and nbytes, u64 each
+_UNLIMITED: Final = 2**63 - 1
 
 
 def encoded_fill(in_front: Sequence[Codec], fill: npt.NDArray[Any], place: Place) -> npt.NDArray[Any]:
@@ -99,7 +101,7 @@ class WholeShard:
 
     def for_chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """What decodes shards of one shape and dtype."""
-        return _Shard(shape, dtype, *self._arguments).decode
+        return _Shard(shape, dtype, *self._arguments)
 
     def decode(self, _data: Any) -> Any:
         """Not without a shape and a dtype."""
@@ -134,6 +136,7 @@ class _Shard:
         if any(outer % inner for outer, inner in zip(shape, chunk_shape, strict=True)):
             raise ValueError(f"inner chunks of shape {chunk_shape} do not divide a shard of shape {shape}")
         self._shape, self._dtype, self._chunk_shape = shape, dtype, chunk_shape
+        self._nbytes = prod(shape) * dtype.itemsize
         self._grid = tuple(outer // inner for outer, inner in zip(shape, chunk_shape, strict=True))
         self._chunk = chain.compile(chunk_shape, dtype)
         self._index = index_chain.compile((*self._grid, 2), "<u8")
@@ -151,11 +154,19 @@ class _Shard:
 
     def decode(self, data: Any) -> npt.NDArray[Any]:
         """The items of a shard."""
+        return self.decode_within(data, _UNLIMITED)
+
+    def decode_within(self, data: Any, limit_nbytes: int) -> npt.NDArray[Any]:
+        """The same; neither they nor what the codecs of an inner chunk are given may be more than the limit."""
+        if self._nbytes > limit_nbytes:
+            raise MemoryLimitError(f"a shard of {self._nbytes} bytes, the reader's memory limit leaves {limit_nbytes}")
         with memoryview(data) as shard:
             if len(shard) < self._index_nbytes:
                 raise DecodeError(f"a shard of {len(shard)} bytes cannot hold its index of {self._index_nbytes}")
             index_start = len(shard) - self._index_nbytes if self._is_behind else 0
-            entries = self._index.decode(shard[index_start : index_start + self._index_nbytes])
+            entries = self._index.decode(
+                shard[index_start : index_start + self._index_nbytes], limit_nbytes=limit_nbytes
+            )
             result = np.empty(self._shape, self._dtype)
             for place in product(*map(range, self._grid)):
                 offset, nbytes = entries[place].tolist()
@@ -167,5 +178,5 @@ class _Shard:
                 elif offset + nbytes > len(shard):
                     raise DecodeError(f"inner chunk {place} lies outside its shard")
                 else:
-                    result[box] = self._chunk.decode(shard[offset : offset + nbytes])
+                    result[box] = self._chunk.decode(shard[offset : offset + nbytes], limit_nbytes=limit_nbytes)
             return result
