@@ -23,6 +23,7 @@ from zarr.storage import MemoryStore, ZipStore
 
 import ringio
 import ringio_zarr
+from ringio.testing import memory_store
 from ringio_zarr import _cli, _zip
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr")
@@ -199,8 +200,34 @@ class TestDamage:
         group = ringio_zarr.open_group(path)
         with pytest.raises(ringio.DecodeError, match=r"plain/c/0/0"):
             group["plain"][:5]
-        with pytest.raises(ringio.DecodeError, match=r"sharded/zarr\.json"):
+        with pytest.raises(
+            ringio_zarr.MetadataError, match=r"^[^:]*h\.zip/sharded/zarr\.json: a member .* cannot be read"
+        ):
             group["sharded"]
+
+    @pytest.mark.parametrize("is_remote", [False, True])
+    def test_a_damaged_document(self, path: Path, is_remote: bool, capsys: pytest.CaptureFixture[str]) -> None:
+        """It hides no other member."""
+        write(path, members(), zipfile.ZIP_DEFLATED)
+        data = bytearray(path.read_bytes())
+        with zipfile.ZipFile(path) as archive:
+            data[archive.getinfo("plain/zarr.json").header_offset + 30 + len("plain/zarr.json") + 5] ^= 0xFF
+        path.write_bytes(data)
+        location = str(path)
+        if is_remote:
+            memory_store("damaged").put("h.zip", bytes(data))
+            location = "memory://damaged/h.zip"
+        group = ringio_zarr.open_group(location)
+        assert list(group) == ["plain", "sharded"]
+        assert "plain" in group
+        words = r"left out: .*h\.zip/plain/zarr\.json: a member of a zip file cannot be read"
+        with pytest.warns(ringio_zarr.errors.ZarrUserWarning, match=words):
+            assert [name for name, _ in group.members()] == ["sharded"]
+        assert "plain (cannot be read)" in str(group.tree())
+        for command in ("verify", "tree"):
+            assert _cli.main([command, location, "--json"]) == (command == "verify")
+            shown = capsys.readouterr().out
+            assert shown.count("plain/zarr.json: a member of a zip file cannot be read") == 1
 
     def test_a_bomb(self, path: Path) -> None:
         """A member that says it is larger than any chunk is not decompressed."""

@@ -157,7 +157,10 @@ class Group(Node):
         if self._consolidated is not None:
             yield from self._consolidated.names()
         elif self._store.is_remote:
-            yield from (name for name, _ in self._load_remote())
+            for name, loaded in self._load_remote():
+                if isinstance(loaded, OSError):  # nobody knows whether there is anything
+                    raise loaded
+                yield name
         else:
             for name in self._store.child_directories(self._path):
                 if self._is_node(join(self._path, name)):
@@ -304,7 +307,11 @@ class Group(Node):
     def _is_node(self, path: str) -> bool:
         keys = [join(path, name) for name in documents(self._zarr_format)]
         if self._store.is_remote:
-            return any(data is not None for data in self._store.read_many(keys, self._options.reader))
+            found = self._store.read_each(keys, self._options.reader)
+            for each in found:
+                if isinstance(each, OSError):
+                    raise each
+            return any(each is not None for each in found)
         return any(map(self._store.is_file, keys))
 
     def __reduce__(self) -> tuple[Any, ...]:

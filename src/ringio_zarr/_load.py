@@ -8,16 +8,16 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ringio import Reader, codecs
+from ringio import DecodeError, Reader, RingioError, codecs
 from ringio.planning import NamedTuple
 
 from ._cache import Cache
 from ._document import copied, parse_json, require
-from ._errors import GroupNotFoundError, MetadataError, NodeNotFoundError, Place, excerpt
+from ._errors import GroupNotFoundError, NodeNotFoundError, Place, excerpt
 from ._known import FileState, Known, NodeKey, file_state
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
 from ._store import LocalStore
-from ._store_base import Store
+from ._store_base import Store, checked
 
 if TYPE_CHECKING:
     from ._consolidated import Consolidated
@@ -87,7 +87,7 @@ def load_many(
     for found in _Documents.many(store, [path for path in paths if loaded[path] is None], zarr_format, reader):
         try:
             loaded[found.path] = memory.keep(found, _parse(found, zarr_format, use_consolidated))
-        except (MetadataError, OSError) as error:
+        except (RingioError, OSError) as error:
             loaded[found.path] = error
     return [loaded[path] for path in paths]
 
@@ -203,7 +203,7 @@ class _Documents:
         zarr_format: ZarrFormat | None,
         consolidated_key: str | None,
         reader: Reader | None,
-        data: dict[str, bytes | None] | None = None,
+        data: dict[str, bytes | Exception | None] | None = None,
         since_s: float | None = None,
     ) -> None:
         self._store = store
@@ -217,7 +217,7 @@ class _Documents:
             names = _names(zarr_format)
             if consolidated_key is not None and zarr_format != 3:
                 names = (*names, consolidated_key)
-            self._data = dict(zip(names, store.read_many([join(path, name) for name in names], reader), strict=True))
+            self._data = dict(zip(names, store.read_each([join(path, name) for name in names], reader), strict=True))
 
     @staticmethod
     def many(
@@ -225,7 +225,7 @@ class _Documents:
     ) -> list[_Documents]:
         """Those at many paths."""
         names, since_s = _names(zarr_format), time.monotonic()
-        data = iter(store.read_many([join(path, name) for path in paths for name in names], reader))
+        data = iter(store.read_each([join(path, name) for path in paths for name in names], reader))
         return [
             _Documents(store, path, zarr_format, None, reader, {name: next(data) for name in names}, since_s)
             for path in paths
@@ -237,7 +237,10 @@ class _Documents:
         where = self._store.location(key)
         if _is_local(self._store):
             self.files[where] = file_state(where)
-        data = self._store.read(key, self._reader) if self._data is None else self._data[name]
+        try:
+            data = self._store.read(key, self._reader) if self._data is None else checked(self._data[name])
+        except DecodeError as error:  # of a compressed member of a zip file
+            raise Place(where).error(str(error).removeprefix(f"{where}: ")) from error
         if data is None:
             return None
         self.nbytes += len(data)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 from ringio import Reader, RingioError, StoreError, default_reader
 
-from ._store_base import MAX_DOCUMENT_NBYTES, Store, too_large
+from ._store_base import MAX_DOCUMENT_NBYTES, Store, checked, too_large
 
 _serial: Final = itertools.count(1)
 
@@ -58,17 +58,17 @@ class RemoteStore(Store):
 
     def read(self, key: str, reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES) -> bytes | None:
         """The bytes of a document, or None where there is none."""
-        return self.read_many([key], reader, limit_nbytes)[0]
+        return checked(self.read_each([key], reader, limit_nbytes)[0])
 
-    def read_many(
+    def read_each(
         self, keys: Sequence[str], reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES
-    ) -> list[bytes | None]:
+    ) -> list[bytes | Exception | None]:
         """The same for several: one request each, at the same time."""
         self.check_caller()
         places = [self.location(key) for key in keys]
         reader = reader or default_reader()
         return [
-            document_of(each, place, limit_nbytes)
+            _document_of(each, place, limit_nbytes)
             for place, each in zip(places, reader.look_up(places, suffix_nbytes=None, store=self.source), strict=True)
         ]
 
@@ -132,19 +132,14 @@ class RemoteStore(Store):
         return f"RemoteStore({self.root!r})"
 
 
-def document_of(state: Any, where: str, limit_nbytes: int) -> bytes | None:
-    """The bytes that a lookup brought, or None where there is no such object.
-
-    Raises:
-        Exception: it is there and cannot be read.
-        MetadataError, DecodeError: larger than the limit.
-    """
+def _document_of(state: Any, where: str, limit_nbytes: int) -> bytes | Exception | None:
+    """The bytes that a lookup brought, None where there is no such object, or why it cannot be read."""
     if isinstance(state, FileNotFoundError):
         return None
     if isinstance(state, Exception):
-        raise state
+        return state
     if state.nbytes > limit_nbytes:
-        raise too_large(where, state.nbytes, limit_nbytes)
+        return too_large(where, state.nbytes, limit_nbytes)
     return bytes(state.data or b"")
 
 

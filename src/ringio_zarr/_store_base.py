@@ -48,11 +48,21 @@ class Store(ABC):
             DecodeError: larger than another limit.
         """
 
-    def read_many(
+    def read_each(
         self, keys: Sequence[str], reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES
-    ) -> list[bytes | None]:
-        """The same for several documents, which stores with latency read at once."""
-        return [self.read(key, reader, limit_nbytes) for key in keys]
+    ) -> list[bytes | Exception | None]:
+        """The same for several documents, which stores with latency read at once; errors are in their places.
+
+        Raises:
+            OSError, MetadataError: nothing of the store can be read.
+        """
+        return [self._try_to_read(key, reader, limit_nbytes) for key in keys]
+
+    def _try_to_read(self, key: str, reader: Reader | None, limit_nbytes: int) -> bytes | Exception | None:
+        try:
+            return self.read(key, reader, limit_nbytes)
+        except (RingioError, OSError) as error:
+            return error
 
     @abstractmethod
     def child_directories(self, key: str, reader: Reader | None = None) -> list[str]:
@@ -140,6 +150,13 @@ def too_large(where: str, nbytes: int | None, limit_nbytes: int) -> RingioError:
     if limit_nbytes == MAX_DOCUMENT_NBYTES:
         return Place(where).error(f"{found} bytes; at most {limit_nbytes} make sense for metadata")
     return DecodeError(f"{where}: {found} bytes, at most {limit_nbytes} make sense here", path=where)
+
+
+def checked(found: bytes | Exception | None) -> bytes | None:
+    """What was read, unless that is an error, which is raised."""
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def normalise_path(path: str) -> str:

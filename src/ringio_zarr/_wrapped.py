@@ -77,7 +77,7 @@ class WrappedStore(PartStore):
         group_count = min(max(2 * left_nbytes // limit_nbytes, 1), _GROUP_COUNT_MAX)
         for first in range(0, len(keys), group_count):
             group = keys[first : first + group_count]
-            for key, encoded in zip(group, self._read_group(group, limit_nbytes, reader), strict=True):
+            for key, encoded in zip(group, self._store.read_each(group, reader, limit_nbytes), strict=True):
                 decoded = self._decoded(encoded, key, limit_nbytes, reader.memory_limit_bytes)
                 yield decoded
                 left_nbytes -= decoded.nbytes if isinstance(decoded, np.ndarray) else 0
@@ -98,15 +98,6 @@ class WrappedStore(PartStore):
         if decoded.nbytes > limit_nbytes:
             return too_large(self.location(key), decoded.nbytes, limit_nbytes)
         return decoded
-
-    def _read_group(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Sequence[bytes | Exception | None]:
-        try:
-            return self._store.read_many(keys, reader, limit_nbytes)
-        except (RingioError, OSError) as error:
-            if len(keys) == 1:
-                return [error]
-        # One of them cannot be read: it is found out which.
-        return [each for key in keys for each in self._read_group([key], limit_nbytes, reader)]
 
     def _decode(self, encoded: bytes, key: str, limit_nbytes: int) -> npt.NDArray[np.uint8]:
         """Nobody knows the size of a shard before. What a Python codec is given may have any, so one takes it here."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ringio import FileChangedError, MemoryLimitError, Reader, default_reader, planning
 
 from ._parts import Parts, PartStore, batch_nbytes, files_in_memory
-from ._store_base import MAX_DOCUMENT_NBYTES, child_names
+from ._store_base import MAX_DOCUMENT_NBYTES, checked, child_names
 from ._zip_members import HEADER, STORED, check_size, data_start, decompress, read_directory
 
 _THREAD_NBYTES: Final = 256 << 10  # a thread that is made for less has taken as long as it saves
@@ -72,8 +72,9 @@ class Directory(ABC):
         errors: dict[str, Exception] = {}
         for member, header in zip(unknown, self.headers(unknown, reader) if unknown else (), strict=True):
             try:
-                read = _checked(header)
-                self.starts[member.filename] = data_start(member, read, self.nbytes, self.where(member))
+                if isinstance(header, OSError):
+                    raise header
+                self.starts[member.filename] = data_start(member, bytes(header), self.nbytes, self.where(member))
             except Exception as error:
                 errors[member.filename] = error
         return errors
@@ -142,25 +143,27 @@ class ZipArchive(PartStore):
 
     def read(self, key: str, reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES) -> bytes | None:
         """The bytes of a document, or None where there is none."""
-        return self.read_many([key], reader, limit_nbytes)[0]
+        return checked(self.read_each([key], reader, limit_nbytes)[0])
 
-    def read_many(
+    def read_each(
         self, keys: Sequence[str], reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES
-    ) -> list[bytes | None]:
+    ) -> list[bytes | Exception | None]:
         """The same for several."""
         reader = reader or default_reader()
         return self._documents(self.directory(reader), keys, limit_nbytes, reader)
 
     def _documents(
         self, directory: Directory, keys: Sequence[str], limit_nbytes: int, reader: Reader
-    ) -> list[bytes | None]:
+    ) -> list[bytes | Exception | None]:
         members = [directory.members.get(key) for key in keys]
-        wanted = [member for member in members if member is not None]
-        for member in wanted:
-            if (problem := _too_much(directory, member, limit_nbytes, reader)) is not None:
-                raise problem
-        found = directory.read(wanted, limit_nbytes, reader)
-        return [None if member is None else _checked(next(found)) for member in members]
+        problems = [member and _too_much(directory, member, limit_nbytes, reader) for member in members]
+        wanted = [member for member, problem in zip(members, problems, strict=True) if member and not problem]
+        read = directory.read(wanted, limit_nbytes, reader)
+        found: list[bytes | Exception | None] = []
+        for member, problem in zip(members, problems, strict=True):
+            data = next(read) if member and not problem else problem
+            found.append(data if data is None or isinstance(data, Exception) else bytes(data))
+        return found
 
     def exists(self, key: str, reader: Reader | None = None) -> bool:
         """Whether there is anything at or below a key."""
@@ -387,9 +390,3 @@ def _too_much(directory: Directory, member: Any, limit_nbytes: int, reader: Read
         return None
     what = f"{directory.where(member)}: {member.file_size} bytes to be decompressed at once"
     return MemoryLimitError(f"{what}, and the reader's memory limit is {limit}")
-
-
-def _checked(data: Data | Exception) -> bytes:
-    if isinstance(data, Exception):
-        raise data
-    return bytes(data)

@@ -64,17 +64,21 @@ class RemoteZipStore(ZipArchive):
         del directory
         return np.zeros(1, planning.FILE)
 
-    def read_many(
+    def read_each(
         self, keys: Sequence[str], reader: Reader | None = None, limit_nbytes: int = MAX_DOCUMENT_NBYTES
-    ) -> list[bytes | None]:
+    ) -> list[bytes | Exception | None]:
         """The bytes of documents, None where there is none: all those that are near each other in one request."""
         reader = reader or default_reader()
         directory = self.directory(reader)
         try:
-            return self._documents(directory, keys, limit_nbytes, reader)
+            found = self._documents(directory, keys, limit_nbytes, reader)
         except (RingioError, OSError):
             if not self._was_replaced(directory.identity, reader):
                 raise
+        else:
+            is_whole = not any(isinstance(each, Exception) for each in found)
+            if is_whole or not self._was_replaced(directory.identity, reader):
+                return found
         return self._documents(self.directory(reader), keys, limit_nbytes, reader)
 
     def parts(self, keys: Sequence[str], limit_nbytes: int, reader: Reader) -> Parts:
