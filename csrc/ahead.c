@@ -9,7 +9,7 @@
 #include "files.h"
 #include "thread.h"
 
-#define THREADS_MAX 16
+#define THREADS_MAX 32
 #define STACK_NBYTES ((size_t)256 << 10)
 #define CLAIM_COUNT 16
 
@@ -80,7 +80,8 @@ void ahead_start(struct ahead *ahead, struct ringio_job *job, uint32_t thread_co
 
 void ahead_note(struct ahead *ahead, struct ringio_job *job, uint64_t nanoseconds)
 {
-    if (nanoseconds < SLOW_NS) {
+    ahead->was_slow = nanoseconds >= SLOW_NS;
+    if (!ahead->was_slow) {
         ahead->score -= ahead->score > 0;
         return;
     }

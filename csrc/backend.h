@@ -52,7 +52,8 @@ struct backend_ops {
     void (*submit)(struct backend *backend, struct slot *slot);
 
     /* reap() writes up to 'capacity' completed slots and returns how many.  With 'wait' and slots in flight it waits
-       for at least one.  Slots come in any order. */
+       for at least one.  Slots come in any order.  With a 'capacity' of 0 queued reads
+       begin, and no more. */
     uint32_t (*reap)(struct backend *backend, struct slot **completed, uint32_t capacity, int wait);
 
     /* cancel() is its part of backend_cancel(); NULL: it begins all reads soon. */

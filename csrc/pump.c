@@ -214,6 +214,15 @@ static void reap(struct pump *pump)
     pump->round_ns = end_ns;
 }
 
+/* Where files take long to open, reads that are queued begin now, not when the window is full. */
+static void begin_reads(struct pump *pump)
+{
+    struct slot *none[1];
+    pump->held.ahead.was_slow = 0;
+    if (pump->in_flight)
+        pump->backend->ops->reap(pump->backend, none, 0, 0);
+}
+
 static uint64_t claim_size(const struct ringio_job *job, uint32_t worker_count)
 {
     uint64_t share = job_unclaimed(job) / (8 * (uint64_t)worker_count);
@@ -252,6 +261,8 @@ void pump_run(struct pump *pump, struct ringio_job *job, const _Atomic uint32_t 
             if (start(pump, job, next))
                 break;
             next++;
+            if (pump->held.ahead.was_slow)
+                begin_reads(pump);
         }
         if (pump->in_flight && atomic_load_explicit(&job->cancelled, memory_order_relaxed))
             backend_cancel(pump->backend);

@@ -62,7 +62,7 @@ static void test_note(void)
     struct ahead ahead = {0}, other = {0};
     for (int i = 0; i < 5000; i++) /* a thread that loses its core now and then */
         ahead_note(&ahead, job, i % 200 ? FAST_NS : SLOW_NS);
-    CHECK(!ahead.looks);
+    CHECK(!ahead.looks && !ahead.was_slow);
     for (int i = 0; i < 5000 && !ahead.looks; i++) /* cold: a block of inodes holds 16 */
         ahead_note(&ahead, job, i % 16 ? FAST_NS : SLOW_NS);
     CHECK(ahead.looks);
@@ -72,7 +72,7 @@ static void test_note(void)
     ahead_stop(&ahead);
     for (int i = 0; i < 10; i++)
         ahead_note(&other, job, SLOW_NS);
-    CHECK(other.looks);
+    CHECK(other.looks && other.was_slow);
     ahead_stop(&other);
     job_free(job);
     job = make_job(20); /* too few to be worth a thread */

@@ -138,8 +138,9 @@ static void run(struct backend *backend, const struct file *file, struct reads *
     }
     while (in_flight) {
         int wait = random_below(4) > 0;
-        uint32_t count = backend->ops->reap(backend, completed, 1 + (uint32_t)random_below(7), wait);
-        CHECK(count > 0 || !wait);
+        uint32_t capacity = (uint32_t)random_below(8);
+        uint32_t count = backend->ops->reap(backend, completed, capacity, wait);
+        CHECK(count <= capacity && (count > 0 || !wait || !capacity));
         CHECK(backend->window_count >= 1 && backend->window_count <= QUEUE_DEPTH);
         CHECK(backend->window_nbytes >= (uint64_t)256 << 10);
         for (uint32_t i = 0; i < count; i++) {
