@@ -318,6 +318,7 @@ int ringio_draft_name_files(struct ringio_draft *draft, const char *prefix, char
 int ringio_draft_finish(struct ringio_draft *draft, uint64_t max_gap_bytes, uint64_t max_request_bytes,
                         uint32_t request_flags)
 {
+    narrow_undo(draft);
     if (!narrow_chunks(draft, (request_flags & RINGIO_REQUEST_PART_OF_FILE) != 0))
         request_flags &= ~(uint32_t)RINGIO_REQUEST_PART_OF_FILE;
     struct ringio_pieces pieces = {

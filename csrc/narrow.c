@@ -44,8 +44,7 @@ int narrow_chunks(struct ringio_draft *draft, int also_files)
 {
     struct ringio_plan *plan = &draft->plan;
     int are_files;
-    if (plan->chain_count != 1 || plan->chains[0].codec_count || draft->whole_chain ||
-        plan->chains[0].decoded_nbytes == RINGIO_SAME_SIZE)
+    if (plan->chain_count != 1 || plan->chains[0].codec_count || plan->chains[0].decoded_nbytes == RINGIO_SAME_SIZE)
         return 0;
     uint64_t chunk_nbytes = plan->chains[0].decoded_nbytes;
     if (!sizes_are_good(draft, chunk_nbytes, &are_files) || (are_files && !also_files))
@@ -62,6 +61,7 @@ int narrow_chunks(struct ringio_draft *draft, int also_files)
         for (uint64_t k = draft->first_projections[i]; k < draft->first_projections[i + 1]; k++)
             draft->projections[k].source_offset -= (int64_t)first;
     }
+    draft->parts_of_files = are_files;
     draft->whole_chain = plan->chains;
     draft->part_chain = (struct ringio_chain){RINGIO_SAME_SIZE, chunk_nbytes, 0, 0};
     plan->chains = &draft->part_chain;
@@ -72,7 +72,12 @@ void narrow_undo(struct ringio_draft *draft)
 {
     if (!draft->whole_chain)
         return;
+    uint64_t whole_nbytes = draft->parts_of_files ? RINGIO_TO_END : draft->whole_chain->decoded_nbytes;
     for (uint64_t i = 0; i < draft->chunk_count; i++) {
+        if (draft->offsets[i] == RINGIO_MISSING)
+            continue;
+        draft->offsets[i] -= draft->skipped[i];
+        draft->nbytes[i] = whole_nbytes;
         for (uint64_t k = draft->first_projections[i]; k < draft->first_projections[i + 1]; k++)
             draft->projections[k].source_offset += (int64_t)draft->skipped[i];
         draft->skipped[i] = 0;

@@ -10,8 +10,8 @@
    narrowed with 'also_files', and then the requests have to have RINGIO_REQUEST_PART_OF_FILE: 1 is returned. */
 int narrow_chunks(struct ringio_draft *draft, int also_files);
 
-/* narrow_undo() lets projections refer to whole chunks again, and puts the plan's chain back; extents stay as they are.
-   It does nothing where nothing was narrowed. */
+/* narrow_undo() lets extents be whole chunks again, which projections refer to, and puts the plan's chain back.  It
+   does nothing where nothing was narrowed. */
 void narrow_undo(struct ringio_draft *draft);
 
 #endif

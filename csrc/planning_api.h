@@ -122,6 +122,7 @@ struct ringio_draft {
     uint64_t names_nbytes;
     const struct ringio_chain *whole_chain; /* of whole chunks, while the plan has 'part_chain'; else NULL */
     struct ringio_chain part_chain;
+    int parts_of_files; /* meanwhile: whether the chunks are files */
 };
 
 /* A shard's index, and what the file was that it was read from; the (offset, nbytes) pairs follow. */
@@ -167,7 +168,7 @@ int ringio_draft_name_files(struct ringio_draft *draft, const char *prefix, char
                             uint32_t dim_count);
 
 /* ringio_draft_finish() merges near chunks into requests, as ringio_plan_coalesce() does, and completes the plan.
-   Returns 0 or as that. */
+   It may be called again, with other numbers.  Returns 0 or as that. */
 int ringio_draft_finish(struct ringio_draft *draft, uint64_t max_gap_bytes, uint64_t max_request_bytes,
                         uint32_t request_flags);
 

@@ -312,6 +312,33 @@ def test_a_draft_of_raw_chunks_may_be_finished_again(tmp_path: Path) -> None:
         assert out.tolist() == [3, 4, 5, 6]
 
 
+def test_a_draft_finished_twice_still_looks_at_the_size_of_files(tmp_path: Path) -> None:
+    """Narrowed chunks are narrowed anew, or not at all if that is asked for; the plan is the same each time."""
+    (tmp_path / "c0").write_bytes(bytes(range(8)))
+    (tmp_path / "c1").write_bytes(bytes(range(9)))  # 8 are due
+    grid = planning.Grid((8,), (1,), [(1,)], [(1,)])
+    layout = planning.layout(source_strides=[1], target_strides=[1], itemsize=1)
+    draft = planning.Draft(grid, chain(["bytes"]).compile((8,), "u1"), b"\0")
+    reader = ringio.Reader()
+    for start, is_good in ((3, True), (11, False)):
+        draft.cut([[start]], [[4]], [[1]], layout, [0])
+        draft.name_files(bytes(tmp_path / "c"), b"/", [1])
+        requests = {}
+        for parts_of_files in (True, True, False, False, True):
+            draft.finish(0, 1 << 20, parts_of_files=parts_of_files)
+            requests.setdefault(parts_of_files, draft.requests)
+            assert (draft.requests == requests[parts_of_files]).all()
+            out = np.zeros(4, "u1")
+            plan = ringio.Plan.from_draft(draft)
+            if is_good:
+                assert reader.execute(plan, out).tolist() == [3, 4, 5, 6]
+                continue
+            with pytest.raises(ringio.DecodeError):
+                reader.execute(plan, out)
+        assert requests[True]["nbytes"].tolist() == [4]
+        assert requests[False]["nbytes"].tolist() == [planning.TO_END]
+
+
 # --------------------------------------------------------------------------------------------------------------- Ctrl-C
 
 
