@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import threading
 
 import numpy as np
 import pytest
 
 import ringio
 from ringio import _execute, _object_fetch
+from ringio._object_pool import Pool
+from ringio._object_work import Work
 from ringio.testing import memory_store
 from servers import Rule
 
@@ -83,3 +86,99 @@ def test_only_long_chunks_are_awaited_in_the_event_loop(monkeypatch, nbytes, are
         reader.execute(chunks_plan([f"memory://awaited/{nbytes}/{i}" for i in range(4)], nbytes), out)
     assert out.reshape(4, nbytes)[:, -1].tolist() == [0, 1, 2, 3]
     assert len(awaited) == 4 * are_awaited
+
+
+# ------------------------------------------------------------------------------------------ what happens but rarely
+
+
+def ends(call) -> bool:
+    """Whether a call comes to an end."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(10)
+    return not thread.is_alive()
+
+
+class CollectedUnits:
+    """Where the garbage collector comes to run, with the lock of the work held, and closes who waits for it."""
+
+    def __init__(self, work) -> None:
+        self.work = work
+
+    def clear(self):
+        self.work.cancel()
+
+
+def test_work_may_be_cancelled_by_the_collector_while_it_ends():
+    work = Work(Pool(1, 1), 1)
+    called = []
+    work.add_done_callback(called.append)
+    work._units = CollectedUnits(work)
+    assert ends(lambda: work._finish_steps(1))
+    assert work.done()
+    assert called == [work]
+
+
+def test_work_may_be_cancelled_by_the_collector_while_steps_are_counted():
+    work = Work(Pool(1, 1), 2)
+
+    class Count(int):
+        def __sub__(self, other):
+            work.cancel()
+            return 1
+
+    work._left_count = Count(2)
+    assert ends(lambda: work._finish_steps(1))
+    assert work.cancelled()
+
+
+def test_work_whose_units_cannot_be_made_fails():
+    class Starved(Work):
+        def result(self):
+            self._check()
+
+    def units():
+        raise MemoryError("no unit")
+        yield
+
+    work = Starved(Pool(1, 1), 1)
+    work._units.append(units())
+    work.start()
+    assert work.wait(10)
+    with pytest.raises(MemoryError, match="no unit"):
+        work.result()
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_one_thread_does_it_all_where_no_other_can_be_started(monkeypatch, error):
+    store = memory_store("one")
+    store.put("a", bytes(range(200)) * 1000)
+    start, begun = threading.Thread.start, []
+
+    def one(thread):
+        if thread.name == "ringio-object":
+            begun.append(thread)
+            if len(begun) > 1:
+                raise error
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", one)
+    with ringio.Reader(max_gap_bytes=0) as reader:
+        found = []
+        assert ends(lambda: found.extend(reader.read_ranges([("memory://one/a", i * 5000, 200) for i in range(30)])))
+    assert [bytes(buffer) for buffer in found] == [bytes(range(200))] * 30
+    assert len(begun) > 1
+
+
+def test_no_thread_at_all_is_said_as_of_files(monkeypatch):
+    memory_store("none").put("a", bytes(10))
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "ringio-object":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with ringio.Reader() as reader, pytest.raises(ringio.RingioError, match="no more threads"):
+        reader.read_ranges([("memory://none/a", 0, 5)])

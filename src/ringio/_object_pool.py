@@ -89,7 +89,7 @@ class Pool:
         """Run what a source has now; to be called again when it has more.
 
         Raises:
-            RuntimeError: the system gives no thread.
+            RuntimeError, MemoryError: the system gives no thread.
         """
         with self._lock:
             if source not in self._sources:
@@ -136,7 +136,7 @@ class Pool:
             return
         try:
             threading.Thread(target=self._work, name="ringio-object", daemon=True).start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             if not self._thread_count:  # else those that are there will do it
                 raise
 
@@ -205,16 +205,21 @@ class Pool:
             if is_short:
                 try:
                     self._start_thread()
-                except RuntimeError:
-                    self._run_answered()
+                except (RuntimeError, MemoryError):
+                    following = self._run_here(following)
 
-    def _run_answered(self) -> None:
-        """What was to be run by a thread, where there is none."""
+    def _run_here(self, following: Unit | None) -> Unit | None:
+        """Run all that threads were to run, where there are none; returns the next unit that is to be awaited."""
         while True:
             with self._lock:
-                if not self._answered:
-                    return
-                unit = self._answered.popleft()
+                if self._answered:
+                    unit = self._answered.popleft()
+                elif following is not None:
+                    return following
+                elif (taken := self._take()) is None or taken.ask is not None:
+                    return taken
+                else:
+                    unit = taken
             unit.run()
             with self._lock:
                 self._release(unit)

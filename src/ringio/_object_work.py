@@ -58,9 +58,11 @@ class Work(Generic[T]):
 
     def __init__(self, pool: Pool, step_count: int) -> None:
         self._pool = pool
-        self._lock = threading.Lock()
+        # Reentrant, as the garbage collector may close a coroutine, and cancel its work, in the midst of anything.
+        self._lock = threading.RLock()
         self._units: deque[Iterator[Unit]] = deque()
         self._left_count = step_count
+        self._is_done = False  # of this the lock is taken; the event, which has a lock of its own, follows
         self._finished = threading.Event()
         self._stopped = threading.Event()
         self._callbacks: list[Callable[[Work[T]], object]] = []
@@ -81,14 +83,14 @@ class Work(Generic[T]):
     def add_done_callback(self, callback: Callable[[Work[T]], object]) -> None:
         """Have ``callback(self)`` called when all is done, or cancelled: by some thread, or here if it is already."""
         with self._lock:
-            if not self._finished.is_set():
+            if not self._is_done:
                 self._callbacks.append(callback)
                 return
         callback(self)
 
     def done(self) -> bool:
         """Whether all is done, or was cancelled."""
-        return self._finished.is_set()
+        return self._is_done
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for it to be done; returns whether it is."""
@@ -99,7 +101,7 @@ class Work(Generic[T]):
 
         Requests in flight are left to themselves; what they bring is dropped. What is done stays so.
         """
-        if self._finished.is_set():
+        if self._is_done:
             return
         self._stopped.set()
         for _ in range(int(_GRACE_S / 0.001)):
@@ -140,7 +142,11 @@ class Work(Generic[T]):
                 units = self._units[0]
             except IndexError:
                 break
-            unit = next(units, None)
+            unit: Unit | None
+            try:
+                unit = next(units, None)
+            except BaseException as error:  # memory has run out, say; said by a unit, as the pool's lock is held here
+                unit = Unit(partial(_fail, error), 0, 0)
             if unit is not None:
                 ask = None if unit.ask is None else partial(self._ask, unit.ask)
                 return unit._replace(run=partial(self._run, unit.run), ask=ask)
@@ -184,11 +190,12 @@ class Work(Generic[T]):
 
     def _finish(self) -> None:
         with self._lock:
-            if self._finished.is_set():
+            if self._is_done:
                 return
-            self._finished.set()
+            self._is_done = True
             self._units.clear()
             callbacks, self._callbacks = self._callbacks, []
+        self._finished.set()
         for callback in callbacks:
             callback(self)
 
@@ -217,6 +224,10 @@ class Work(Generic[T]):
             if self._stopped.wait(delay_s(attempt)):
                 break
         return problem if attempt == 1 else problem._replace(text=f"{problem.text}, in {attempt} tries")
+
+
+def _fail(error: BaseException) -> None:
+    raise error
 
 
 def problem_of(error: BaseException) -> Problem:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _limits, planning
+from . import _execute, _limits, planning
 from ._errors import STORE_FAILED, BackendError, RingioError
 from ._failures import TaskFailure
 from ._handle import Handle
@@ -157,8 +157,10 @@ class Objects:
         try:
             self._handle.use(work)
             work.start()
-        except BaseException:
+        except BaseException as error:
             work.cancel()
+            if type(error) is RuntimeError:  # can't start new thread
+                raise _execute.not_started(errno.EAGAIN) from error
             raise
 
     def _end(self, work: Work[Any]) -> None:
