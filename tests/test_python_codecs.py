@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 import ringio
-from ringio import DecodeError, PlanError, Reader, Task, codecs
+from ringio import DecodeError, PlanError, Reader, Task, _execute, _python_place, codecs
 
 DATA = np.arange(24, dtype="<i4").reshape(4, 6)
 STRINGS = np.array([f"item {i} " * (i % 4) for i in range(24)], dtype=object).reshape(4, 6)
@@ -528,3 +528,31 @@ def test_a_codec_that_is_told_the_limit():
     assert chain.decode(b"ab", (2,), "u1").tolist() == [97, 98]
     with pytest.raises(ringio.MemoryLimitError, match=r"^bomb: <buffer>, bytes 0-2: 100 bytes, and there are 99$"):
         chain.decode(b"ab", (2,), "u1", limit_nbytes=99)
+
+
+def test_memory_that_runs_out_in_a_codec_names_the_chunk(reader, tmp_path):
+    def greedy(data):
+        raise MemoryError
+
+    (tmp_path / "a").write_bytes(b"abcd")
+    plan = ringio.Plan(
+        [(tmp_path / "a", 0, 4)], [Task(0, (4,), (0,), (4,), (0,))], codecs=codecs.chain(["bytes", greedy]), dtype="u1"
+    )
+    with pytest.raises(MemoryError) as caught:
+        reader.execute(plan, np.zeros(4, "u1"))
+    assert any("task 0" in note and str(tmp_path) in note for note in caught.value.__notes__)
+
+
+def test_who_writes_is_not_waited_for_at_the_end_of_the_process(monkeypatch, tmp_path):
+    """Daemon threads are frozen then, wherever they are."""
+    (tmp_path / "a").write_bytes(b"abcd")
+    plan = ringio.Plan([(tmp_path / "a", 0, 4)], [Task(0, (4,), (0,), (4,), (0,))], codecs=BZ2, dtype="u1")
+    decoder = _python_place.Decoder(plan.bind(np.zeros(4, "u1")), 1 << 20)
+    decoder._writers.add(-1)
+    monkeypatch.setattr(_execute._state, "exiting", True)
+    thread = threading.Thread(target=decoder.stop, daemon=True)
+    thread.start()
+    thread.join(5)
+    is_done = not thread.is_alive()
+    decoder._writers.clear()
+    assert is_done

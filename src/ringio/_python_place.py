@@ -16,8 +16,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _execute
 from ._core import lib
-from ._errors import PlanError
+from ._errors import PlanError, RingioError
 from ._failures import TaskFailure
 from ._named import NamedTuple
 from ._plan import BoundPlan
@@ -179,7 +180,9 @@ class Decoder:
         self._is_stopped = True
         if os.getpid() != self._process:  # those who write are threads of the parent
             return
-        while self._writers - {threading.get_ident()}:  # the garbage collector may call this in the midst of writing
+        # The garbage collector may call this in the midst of writing; and at the end of the process daemon threads that
+        # write never go on.
+        while self._writers - {threading.get_ident()} and not _execute.is_exiting():
             time.sleep(_POLL_S)
 
     def _write(self, write: Callable[[], None]) -> None:
@@ -239,6 +242,9 @@ class Decoder:
             chunk = chain.decode(encoded, origin, limit)
             self._write(lambda: self._place(record, chain, chunk))
         except Exception as error:
+            if isinstance(error, MemoryError) and not isinstance(error, RingioError):  # numpy names no chunk
+                path, offset, _, chunk_name = self._plan.origin(task, request)
+                error.add_note(f"while reading {chunk_name or 'a chunk'} in {path} from byte {offset}")
             return TaskFailure(task, request, -1, _NO_STEP, 0, 0, "", error)
         return None
 
