@@ -12,6 +12,7 @@ import pickle
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import numpy as np
@@ -330,6 +331,27 @@ class TestStores:
             data, e_tag = states[change_count]
             assert bytes(found.data) == data
             assert f"'{e_tag}'".encode() in found.tag
+
+    def test_all_of_an_object_within_a_limit(self, reader):
+        """Of a larger one the state is told, and no bytes are asked for."""
+
+        class Sized:
+            def head(self, path):
+                return {"size": int(path), "e_tag": path, "last_modified": None}
+
+            def get_ranges(self, path, *, starts, ends):
+                assert int(path) <= 10
+                return [bytes(int(path))]
+
+        class Whole(Sized):
+            def get(self, path):
+                return SimpleNamespace(meta=self.head(path), bytes=lambda: self.get_ranges(path, starts=0, ends=0)[0])
+
+        for store in (Sized(), Whole()):
+            for found, nbytes in zip(
+                reader.look_up(["10", "11"], suffix_nbytes=None, limit_nbytes=10, store=store), (10, 11), strict=True
+            ):
+                assert (found.nbytes, found.data) == (nbytes, bytes(10) if nbytes == 10 else None)
 
     @pytest.mark.parametrize("store", [7, object(), {"s3://bucket": "nothing"}])
     def test_none(self, reader, store):

@@ -96,12 +96,12 @@ class AsyncReads:
         )
 
     async def look_up_async(
-        self, paths: Sequence[str], *, suffix_nbytes: int | None = 0, store: object = None
+        self, paths: Sequence[str], *, suffix_nbytes: int | None = 0, limit_nbytes: int = 1 << 62, store: object = None
     ) -> list[ObjectState | Exception]:
         """:meth:`Reader.look_up` for an event loop: same arguments, same result."""
         from ._looking import look_up  # late: of files nobody asks
 
-        steps = look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, store=store)
+        steps = look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, limit_nbytes=limit_nbytes, store=store)
         return await self._drive_async(steps, None)
 
     async def _drive_async(self, steps: _reading.Steps[_reading.T], progress: Progress) -> _reading.T:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def look_up(
-    objects: LazyObjects, paths: Sequence[str], *, suffix_nbytes: int | None, store: object
+    objects: LazyObjects, paths: Sequence[str], *, suffix_nbytes: int | None, limit_nbytes: int, store: object
 ) -> Steps[list[ObjectState | Exception]]:
     """The steps of ``Reader.look_up``; see there."""
     if suffix_nbytes is not None and suffix_nbytes < 0:
         raise ValueError(f"suffix_nbytes is {suffix_nbytes}")
-    lookup = yield Work(lambda: objects.get().begin_look_up(paths, suffix_nbytes, store), lambda: False)
+    lookup = yield Work(lambda: objects.get().begin_look_up(paths, suffix_nbytes, limit_nbytes, store), lambda: False)
     try:
         found = yield lookup
     finally:

@@ -141,14 +141,19 @@ class Store:
         finally:
             self._note("GET", begin_ns, key, wanted)
 
-    def get_all(self, key: str) -> Answer:
-        """All of an object; only of a store that ``gives_all``."""
+    def get_all(self, key: str, limit_nbytes: int = 1 << 62) -> Answer:
+        """All of an object; only of a store that ``gives_all``.
+
+        No bytes where they are more than the limit, if that is known before: the body is not waited for then.
+        """
         begin_ns = _spans.begin()
         try:
             result = self._store.get(key)
+            meta = getattr(result, "meta", None)
+            if meta is not None and (version := version_of(meta)).nbytes > limit_nbytes:
+                return Answer(b"", 0, version)
             # obspec has buffer(), obstore bytes().
             buffer = result.bytes() if callable(getattr(result, "bytes", None)) else result.buffer()
-            meta = getattr(result, "meta", None)
         finally:
             self._note("GET", begin_ns, key, {"offset": 0})
         with memoryview(buffer) as view:

@@ -270,12 +270,20 @@ class Lookup(Work[list[Found]]):
         places: of the objects.
         suffixes: for each how many bytes from its end are wanted, and nothing else of it; 0: none, or more than that;
             None: all of it.
+        limit_nbytes: of objects that have more, of which all is wanted, nothing is.
     """
 
-    def __init__(self, pool: Pool, places: Sequence[Place | Problem], suffixes: Sequence[int | None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        places: Sequence[Place | Problem],
+        suffixes: Sequence[int | None],
+        limit_nbytes: int = 1 << 62,
+    ) -> None:
         super().__init__(pool, len(places))
         self._places = places
         self._suffixes = suffixes
+        self._limit_nbytes = limit_nbytes
         self._found: list[Found] = [Found(None, None)] * len(places)
         self._units.append(self._all())
 
@@ -309,12 +317,18 @@ class Lookup(Work[list[Found]]):
         store, key = place
 
         def ask() -> None:
-            answer = store.get_all(key) if store.gives_all else _get_all_between_heads(store, key)
-            check_nbytes(answer.buffer, answer.version.nbytes)
+            limit_nbytes = self._limit_nbytes
+            get_all = store.get_all if store.gives_all else partial(_get_all_between_heads, store)
+            answer = get_all(key, limit_nbytes)
+            if answer.version.nbytes <= limit_nbytes:
+                check_nbytes(answer.buffer, answer.version.nbytes)
             answers.append(answer)
 
         problem = self._try(store, ask)
-        return Found(None, problem) if problem is not None else Found(answers[-1].version, None, answers[-1])
+        if problem is not None:
+            return Found(None, problem)
+        version = answers[-1].version
+        return Found(version, None, answers[-1] if version.nbytes <= self._limit_nbytes else None)
 
     def _ask_for_suffix(self, place: Place, nbytes: int) -> Found | None:
         answers: list[Answer] = []
@@ -334,18 +348,22 @@ class Lookup(Work[list[Found]]):
         return ask_for_head(self._try, place)
 
 
-def _get_all_between_heads(store: Store, key: str) -> Answer:
-    """All of an object, of a store whose answers say nothing of its state.
+def _get_all_between_heads(store: Store, key: str, limit_nbytes: int) -> Answer:
+    """All of an object, of a store whose answers say nothing of its state; no bytes where they are more than the limit.
 
     Raises:
         ObjectChangedError: it was replaced meanwhile, each time.
     """
     before = store.head(key)
+    if before.nbytes > limit_nbytes:
+        return Answer(b"", 0, before)
     for _ in range(_STATES_MAX):
         buffer = store.get_many(key, [0], [before.nbytes])[0] if before.nbytes else b""
         after = store.head(key)
         if after.is_same(before):
             return Answer(buffer, 0, before)
+        if after.nbytes > limit_nbytes:
+            return Answer(b"", 0, after)
         before = after
     raise ObjectChangedError(CHANGED_TEXT)
 

@@ -114,11 +114,13 @@ class Objects:
         finally:
             lookup.cancel()
 
-    def begin_look_up(self, paths: Sequence[str], suffix_nbytes: int | None, given: object) -> Lookup:
-        """Begin to look objects up, each with so many of its last bytes; None: with all of them."""
+    def begin_look_up(
+        self, paths: Sequence[str], suffix_nbytes: int | None, limit_nbytes: int, given: object
+    ) -> Lookup:
+        """Begin to look objects up, each with so many of its last bytes; None: with all, if they are within a limit."""
         if suffix_nbytes is not None and suffix_nbytes * len(paths) > self._memory_limit_bytes // _TAILS_SHARE:
             suffix_nbytes = 0
-        lookup = Lookup(self._pool, self.find(paths, given), [suffix_nbytes] * len(paths))
+        lookup = Lookup(self._pool, self.find(paths, given), [suffix_nbytes] * len(paths), limit_nbytes)
         self._start(lookup)
         return lookup
 

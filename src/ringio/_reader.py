@@ -335,13 +335,14 @@ class Reader(AsyncReads, StreamReads):
         return self._objects.add_to(Statistics(*[getattr(record, name) for name in Statistics._fields]))
 
     def look_up(
-        self, paths: Sequence[str], *, suffix_nbytes: int | None = 0, store: object = None
+        self, paths: Sequence[str], *, suffix_nbytes: int | None = 0, limit_nbytes: int = 1 << 62, store: object = None
     ) -> list[ObjectState | Exception]:
         """Sizes and states of objects in stores, all at once, one request each.
 
         Args:
             paths: URLs, or keys in ``store``.
             suffix_nbytes: so many of its last bytes come along with each, where the store has such requests; None: all.
+            limit_nbytes: of objects with more bytes than this, of which all are wanted, none come along.
             store: where the objects are, as :meth:`read_ranges` takes it.
 
         Returns:
@@ -349,7 +350,7 @@ class Reader(AsyncReads, StreamReads):
         """
         from ._looking import look_up  # late: of files nobody asks
 
-        steps = look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, store=store)
+        steps = look_up(self._objects, paths, suffix_nbytes=suffix_nbytes, limit_nbytes=limit_nbytes, store=store)
         return _reading.drive(steps, lambda bound: self._run(bound, None))
 
     def costs_of(self, url: str) -> tuple[int, int]:

@@ -67,10 +67,8 @@ class RemoteStore(Store):
         self.check_caller()
         places = [self.location(key) for key in keys]
         reader = reader or default_reader()
-        return [
-            _document_of(each, place, limit_nbytes)
-            for place, each in zip(places, reader.look_up(places, suffix_nbytes=None, store=self.source), strict=True)
-        ]
+        states = reader.look_up(places, suffix_nbytes=None, limit_nbytes=limit_nbytes, store=self.source)
+        return [_document_of(state, place, limit_nbytes) for place, state in zip(places, states, strict=True)]
 
     def child_directories(self, key: str, reader: Reader | None = None) -> list[str]:
         """The names directly below a key that have something below them, sorted."""
