@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import ringio
-from ringio import _execute, _object_fetch
+from ringio import _execute, _object_fetch, codecs
+from ringio._object_decode import DecodingPlacer
 from ringio._object_pool import Pool
 from ringio._object_work import Work
 from ringio.testing import memory_store
@@ -86,6 +87,14 @@ def test_only_long_chunks_are_awaited_in_the_event_loop(monkeypatch, nbytes, are
         reader.execute(chunks_plan([f"memory://awaited/{nbytes}/{i}" for i in range(4)], nbytes), out)
     assert out.reshape(4, nbytes)[:, -1].tolist() == [0, 1, 2, 3]
     assert len(awaited) == 4 * are_awaited
+
+
+@pytest.mark.parametrize(("dtype", "nbytes"), [("u1", 5), (object, 0), (np.dtypes.StringDType(), 0)])
+def test_of_items_of_any_length_nobody_knows_how_long_they_are(dtype, nbytes):
+    chain = codecs.chain([lambda data: np.frombuffer(data, "u1").astype(dtype)])
+    plan = ringio.Plan([("a", 0, None)], [ringio.Task(0, (5,), (0,), (5,), (0,))], codecs=chain, dtype=dtype)
+    placer = DecodingPlacer(None, plan.bind(np.zeros(5, dtype)), MIB)
+    assert placer.answer_nbytes().tolist() == [nbytes]
 
 
 # ------------------------------------------------------------------------------------------ what happens but rarely

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ._core import lib
 from ._failures import TaskFailure
 from ._handle import Handle
 from ._object_place import Placer, tasks_of
 from ._plan import BoundPlan
 from ._python_place import Decoder
+from ._records import MAX_U64
 
 
 class DecodingPlacer(Placer):
@@ -25,6 +29,13 @@ class DecodingPlacer(Placer):
     def __init__(self, handle: Handle, bound: BoundPlan, memory_limit_bytes: int) -> None:
         super().__init__(handle, bound)
         self._decoder = Decoder(bound, memory_limit_bytes)
+
+    def answer_nbytes(self) -> NDArray[np.float64]:
+        """The same; of items of any length nobody knows how long they are."""
+        nbytes = super().answer_nbytes()
+        if any(chain.dtype.kind in "TO" for chain in self._bound.plan.python_chains or ()):
+            nbytes[self._requests["nbytes"] == MAX_U64] = 0
+        return nbytes
 
     def place(self, indices: Sequence[int], buffers: Sequence[Any], sizes: Sequence[int | None]) -> list[TaskFailure]:
         """Decode and place the tasks of some requests."""

@@ -72,7 +72,7 @@ class Fetch(Work[list[TaskFailure]]):
         super().__init__(pool, len(chosen))
         self._placer = placer
         self._requests = plan.requests
-        self._answer_nbytes = plan.request_nbytes()
+        self._answer_nbytes = placer.answer_nbytes()
         self._chosen = chosen[np.argsort(self._requests["file"][chosen], kind="stable")]
         self._places = places
         self._found = found

@@ -37,6 +37,10 @@ class Placer:
         self._requests = bound.plan.requests
         self._tasks = bound.plan.tasks
 
+    def answer_nbytes(self) -> NDArray[np.float64]:
+        """How many bytes the answer to each request of the plan has, about; 0 where nobody knows."""
+        return self._bound.plan.request_nbytes()
+
     def place(self, indices: Sequence[int], buffers: Sequence[Any], sizes: Sequence[int | None]) -> list[TaskFailure]:
         """Decode and place the tasks of some requests; returns when that is done.
 
