@@ -17,7 +17,6 @@ from ._dtypes import parse_v3_dtype
 from ._errors import Place
 from ._fill import parse_fill
 
-_ENTRY_NBYTES: Final = 16  # of an index: offset and nbytes, u64 each
 _UNLIMITED: Final = 2**63 - 1
 
 
