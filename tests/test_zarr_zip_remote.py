@@ -130,8 +130,17 @@ def test_a_folder_of_that_name_whose_page_is_html(tmp_path: Path) -> None:
         assert ringio_zarr.open_array(f"{base}/folder.zip/a").shape == (4,)
         assert dict(ringio_zarr.open_group(f"{base}/group.zip").attrs) == {"title": "folder"}
         for url in ("empty.zip", "empty.zip/a"):
-            with pytest.raises(ringio_zarr.MetadataError, match=r"empty\.zip: not a zip file that can be read"):
+            with pytest.raises(ringio.StoreError, match=r"does not give byte ranges.*empty\.zip'"):
                 ringio_zarr.open(f"{base}/{url}")
+        server.shutdown()
+
+
+def test_a_server_without_byte_ranges(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped(members()))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ringio.StoreError, match=r"does not give byte ranges.*a\.zip'"):
+            ringio_zarr.open(f"http://127.0.0.1:{server.server_address[1]}/a.zip")
         server.shutdown()
 
 

@@ -26,13 +26,13 @@ from ._failures import TaskFailure
 from ._object_one import Object
 from ._object_place import Placer
 from ._object_pool import Pool, Run, Unit
-from ._object_store import Answer, Buffer, Version
+from ._object_store import Answer, Buffer, Store, Version
 from ._object_work import CHANGED_TEXT, Found, Work, ask_for_head, check_answer, check_nbytes, problem_of
 from ._plan import Plan
 from ._progress import Watcher
 from ._records import MAX_U64
 from ._store_errors import CHANGED, PAST_THE_END, Problem
-from ._stores import Place
+from ._stores import Place, is_all_of
 
 _MANY: Final = 32  # as many in one object are worth two requests that ask for its state
 # One call of get_ranges. It keeps ten in flight, so a multiple of ten leaves none of them alone at the end.
@@ -81,6 +81,7 @@ class Fetch(Work[list[TaskFailure]]):
         self.piece_count = 0
         self._failures: list[TaskFailure] = []
         self._spoilt: list[Object] = []
+        self._has_ranges = False
         self._watcher: Watcher | None = None
         self._step_count = len(chosen)
         self._units.append(self._all())
@@ -106,12 +107,16 @@ class Fetch(Work[list[TaskFailure]]):
         if self._watcher is not None:
             self._watcher.finish()
         self.watch = None  # it refers to this, and memory would wait for the garbage collector
-        failures = {failure.task: failure for failure in self._failures}
+        ended = self._placer.failures(self._chosen.tolist(), self._ended) if self._ended is not None else []
+        failures = {failure.task: failure for failure in [*ended, *self._failures]}
         for each in self._spoilt:
             assert each.problem is not None
             for failure in self._placer.failures(self._indices(each), each.problem):
                 failures[failure.task] = failure
         return [failures[task] for task in sorted(failures)]
+
+    def _is_all_of(self, store: Store) -> bool:
+        return not self._has_ranges and is_all_of(store, self._places.values())
 
     def cancel(self) -> None:
         """As of all work; and a codec that takes its time has nothing to write to when it is done."""
@@ -192,7 +197,8 @@ class Fetch(Work[list[TaskFailure]]):
         """One request, in the event loop; what does not go well there is left to :meth:`_get`."""
         start, end = self._extent(i)
         tail = each.tail
-        if each.problem is not None or (tail is not None and start >= tail.start):
+        is_here = tail is not None and start >= tail.start
+        if each.problem is not None or is_here or self._is_rangeless(each.place.store):
             return partial(self._get, each, i)
         try:
             answer = await each.place.store.get_async(each.place.key, start, end)
@@ -229,13 +235,7 @@ class Fetch(Work[list[TaskFailure]]):
         return None
 
     def _get(self, each: Object, i: int, failed: Problem | None = None) -> None:
-        """One request, whose answer says which state of the object it is from.
-
-        Args:
-            each: the object.
-            i: the request.
-            failed: what was wrong with the first try, where that was made already.
-        """
+        """One request, whose answer says which state of the object it is from; ``failed``: see :meth:`_try`."""
         if each.problem is not None:
             return self._fail(each, [i], each.problem)
         start, end = self._extent(i)
@@ -250,7 +250,7 @@ class Fetch(Work[list[TaskFailure]]):
             check_answer(answer, start, end)
             answers.append(answer)
 
-        problem = self._try(each.place.store, ask, failed)
+        problem = self._try_range(each.place.store, ask, failed)
         if problem is not None and problem.status == PAST_THE_END:
             return self._get_nothing(each, i, problem)
         if problem is not None:
@@ -261,7 +261,8 @@ class Fetch(Work[list[TaskFailure]]):
         """The answer to one request."""
         if not self._is_of_same_state(each, answer.version):
             return self._spoil(each, Problem(CHANGED, CHANGED_TEXT), 1)
-        each.is_sound = True
+        each.is_sound = self._has_ranges = True
+        self._rangeless.pop(each.place.store, None)
         return self._place(each, [i], [answer.buffer], answer.version.nbytes)
 
     def _get_nothing(self, each: Object, i: int, problem: Problem) -> None:
@@ -277,7 +278,7 @@ class Fetch(Work[list[TaskFailure]]):
         return self._fail(each, [i], problem, found.version.nbytes)
 
     def _get_many(self, each: Object, indices: Sequence[int], failed: Problem | None = None) -> None:
-        """Some requests of one object in one call; ``failed``: see :meth:`_get`."""
+        """Some requests of one object in one call; ``failed``: see :meth:`_try`."""
         if each.problem is not None:
             return self._fail(each, indices, each.problem)
         size = each.version.nbytes if each.version is not None else None
@@ -332,7 +333,7 @@ class Fetch(Work[list[TaskFailure]]):
                 check_nbytes(buffer, end - start, may_be_short=may_be_short)
             buffers.extend(answer)
 
-        problem = self._try(each.place.store, ask, failed)
+        problem = self._try_range(each.place.store, ask, failed)
         if problem is None:
             self._place(each, indices, buffers, size)
         elif problem.is_final or (len(indices) == 1 and size is not None):
@@ -391,7 +392,7 @@ class Fetch(Work[list[TaskFailure]]):
         others: tuple[list[int], list[Buffer]] = ([], [])
         for i, buffer in zip(indices, buffers, strict=True):
             number = self._wholes.get(i)
-            if number is None or memoryview(buffer).nbytes != self._nbytes(i):
+            if number is None or self._stopped.is_set() or memoryview(buffer).nbytes != self._nbytes(i):
                 others[0].append(i)
                 others[1].append(buffer)
                 continue

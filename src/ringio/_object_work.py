@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,19 +18,20 @@ from ._exit import at_exit
 from ._named import NamedTuple
 from ._object_pool import Ask, Pool, Run, Unit
 from ._object_store import Answer, Store, Version
-from ._store_errors import CHANGED, PAST_THE_END, Problem, sort_out
-from ._stores import Place
+from ._store_errors import CHANGED, PAST_THE_END, Problem, delay_s, sort_out
+from ._stores import Place, is_all_of
 
 T = TypeVar("T")
 
-_FIRST_DELAY_S: Final = 0.1
-_DELAY_MAX_S: Final = 10.0
 # Ctrl-C is promised to stop a batch within 100 ms.
 _GRACE_S: Final = 0.06
 
 
 _SLICE_S: Final = 0.02
 _DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole, as a guess
+# After so many answers without the range that was asked for, and none with, a store is asked for no more in this batch.
+# It is not the first that decides: some servers compress some objects.
+_RANGELESS_MAX: Final = 8
 _STATES_MAX: Final = 2  # of an object that is replaced while it is read: who does that all the time has no state
 CHANGED_TEXT: Final = "the object changed while it was read"
 _exiting: list[bool] = []  # has something in it when the process ends: whoever waits must give it up then
@@ -68,6 +68,8 @@ class Work(Generic[T]):
         self._callbacks: list[Callable[[Work[T]], object]] = []
         self._busy: set[object] = set()
         self._error: BaseException | None = None
+        self._rangeless: dict[Store, list[Problem]] = {}  # what came instead of ranges, since the last range
+        self._ended: Problem | None = None  # of the one store that all of it is of: it was not asked to the end
         self.retry_count = 0
         self.watch: Callable[[], object] | None = None
 
@@ -128,7 +130,7 @@ class Work(Generic[T]):
                 self.watch()
             if _exiting:
                 raise RingioError("the process ends")
-        if self._stopped.is_set():
+        if self._stopped.is_set() and self._ended is None:
             raise RingioError("it was cancelled")
         if self._error is not None:
             raise self._error
@@ -199,13 +201,41 @@ class Work(Generic[T]):
         for callback in callbacks:
             callback(self)
 
-    def _try(self, store: Store, ask: Callable[[], object], failed: Problem | None = None) -> Problem | None:
+    def _try_range(self, store: Store, ask: Callable[[], object], failed: Problem | None = None) -> Problem | None:
+        """The same as :meth:`_try`, for what only a server that knows byte ranges can answer."""
+        known = self._rangeless.get(store, ())
+        if len(known) >= _RANGELESS_MAX:
+            return known[0]
+        problem = self._try(store, ask, failed, needs_range=True)
+        if problem is None:
+            self._rangeless.pop(store, None)
+        elif problem.is_rangeless:
+            refusals = self._rangeless.setdefault(store, [])
+            refusals.append(problem)
+            if len(refusals) == _RANGELESS_MAX and self._is_all_of(store) and not self._stopped.is_set():
+                # Others may be in flight for many seconds: what takes no connection is given up late.
+                self._ended = problem
+                self.cancel()
+        return problem
+
+    def _is_all_of(self, store: Store) -> bool:
+        """Whether this store is the only one that is asked, and has answered nothing."""
+        raise NotImplementedError
+
+    def _is_rangeless(self, store: Store) -> bool:
+        """Whether there is no use in asking a store for more ranges."""
+        return len(self._rangeless.get(store, ())) >= _RANGELESS_MAX
+
+    def _try(
+        self, store: Store, ask: Callable[[], object], failed: Problem | None = None, *, needs_range: bool = False
+    ) -> Problem | None:
         """Ask a store until it answers; returns what is wrong where it does not.
 
         Args:
             store: that is asked.
             ask: asks it.
             failed: what was wrong with the first try, where that was made already.
+            needs_range: a server without byte ranges cannot answer.
         """
         attempt = 0
         while True:
@@ -217,6 +247,9 @@ class Work(Generic[T]):
                 except BaseException as error:  # also the panics of obstore, which are no Exception
                     problem = problem_of(error)
             attempt += 1
+            if needs_range and problem.may_pass and (known := self._rangeless.get(store)):
+                # Whole objects that nobody takes: their connections are closed, and requests are lost with them.
+                return known[0]
             if not problem.may_pass or attempt > store.retries or self._stopped.is_set():
                 break
             with self._lock:
@@ -237,15 +270,6 @@ def problem_of(error: BaseException) -> Problem:
     if isinstance(error, ObjectChangedError):
         return Problem(CHANGED, str(error))
     return sort_out(error)
-
-
-def delay_s(attempt: int) -> float:
-    """How long to wait before the try behind this one: twice as long each time, and not all at the same time.
-
-    >>> 0.05 <= delay_s(1) <= 0.1 and 0.4 <= delay_s(4) <= 0.8
-    True
-    """
-    return min(_DELAY_MAX_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
 
 
 class Found(NamedTuple):
@@ -290,7 +314,12 @@ class Lookup(Work[list[Found]]):
     def result(self) -> list[Found]:
         """What was found, for each place."""
         self._check()
+        if self._ended is not None:
+            return [Found(None, self._ended)] * len(self._places)
         return self._found
+
+    def _is_all_of(self, store: Store) -> bool:
+        return is_all_of(store, self._places) and all(found.version is None for found in self._found)
 
     def _all(self) -> Iterator[Unit]:
         for i in range(len(self._places)):
@@ -338,11 +367,21 @@ class Lookup(Work[list[Found]]):
             check_nbytes(answer.buffer, min(nbytes, answer.version.nbytes))
             answers.append(answer)
 
-        problem = self._try(place.store, ask)
+        problem = self._try(place.store, ask, needs_range=True)
         if problem is None:
             return Found(answers[0].version, None, answers[0])
+        if problem.is_rangeless:  # perhaps it only has no suffixes
+            return self._ask_for_byte(place)
         # What has no suffixes (Azure), or no bytes, is asked for its size instead.
         return Found(None, problem) if problem.is_final else None
+
+    def _ask_for_byte(self, place: Place) -> Found | None:
+        """The size, of a server that may not give ranges."""
+        versions: list[Version] = []
+        problem = self._try_range(place.store, lambda: versions.append(place.store.get(place.key, 0, 1).version))
+        if problem is not None:
+            return Found(None, problem) if problem.is_rangeless else None
+        return Found(versions[0], None)
 
     def _ask_for_head(self, place: Place) -> Found:
         return ask_for_head(self._try, place)

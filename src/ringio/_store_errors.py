@@ -8,6 +8,7 @@ those that obspec names.
 from __future__ import annotations
 
 import errno
+import random
 import re
 from typing import Final
 
@@ -27,12 +28,14 @@ class Problem(NamedTuple):
         text: what the store said.
         may_pass: whether it may be different the next time.
         error: an exception that says it all.
+        is_rangeless: whether the server answers with the whole object whatever range of it is asked for.
     """
 
     status: int
     text: str
     may_pass: bool = False
     error: Exception | None = None
+    is_rangeless: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -47,6 +50,9 @@ _DUMP: Final = "\n\nDebug source"  # of structures, which obstore puts behind it
 # Of instances in the clouds, which give out credentials: nobody gets there who has given some.
 _METADATA_SERVERS: Final = re.compile(r"169\.254\.\d|metadata\.google\.internal|token request|fd00:ec2::")
 _NO_CREDENTIALS: Final = "no credentials that work: give some in store_options or the environment, or anonymous=True"
+_FIRST_DELAY_S: Final = 0.1
+_DELAY_MAX_S: Final = 10.0
+_RANGELESS: Final = "the server does not give byte ranges, or has compressed them"
 _RETRIED_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504, 509)
 # Texts of the HTTP client and of obstore, and what they mean; the first that fits. None: as it stands.
 _TEXTS: Final = (
@@ -88,14 +94,24 @@ def sort_out(error: BaseException) -> Problem:
     if isinstance(error, OSError):
         return _of_system(error)
     if name == "NotSupportedError":
-        what = "the server does not give byte ranges, or has compressed them" if "Range request" in text else ""
-        return Problem(STORE_FAILED, what or _first_line(text))
+        if "Range request" in text:
+            return Problem(STORE_FAILED, _RANGELESS, is_rangeless=True)
+        return Problem(STORE_FAILED, _first_line(text))
     if re.search(r"Wanted range starting at|StartTooLarge", text):
         return Problem(PAST_THE_END, _first_line(text))
     for pattern, words, may_pass in _TEXTS:
         if pattern.search(text):
             return Problem(STORE_FAILED, words or _first_line(text), may_pass)
     return Problem(STORE_FAILED, _first_line(text) or name)
+
+
+def delay_s(attempt: int) -> float:
+    """How long to wait before the try behind this one: twice as long each time, and not all at the same time.
+
+    >>> 0.05 <= delay_s(1) <= 0.1 and 0.4 <= delay_s(4) <= 0.8
+    True
+    """
+    return min(_DELAY_MAX_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
 
 
 def _of_status(status: int, line: str, body: str) -> Problem:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -17,6 +17,7 @@ from ._errors import BackendError
 from ._named import NamedTuple
 from ._object_store import Store
 from ._paths import scheme_of
+from ._store_errors import Problem
 
 _HTTP: Final = ("http", "https")
 _CLOUDS: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
@@ -39,6 +40,11 @@ class Place(NamedTuple):
 
     store: Store
     key: str
+
+
+def is_all_of(store: Store, places: Iterable[Place | Problem]) -> bool:
+    """Whether objects are of this store, all of them."""
+    return all(isinstance(place, Place) and place.store is store for place in places)
 
 
 class Stores:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from ringio import DecodeError, FileChangedError, RangeError, Reader, RingioError, default_reader, planning
+from ringio import DecodeError, FileChangedError, RangeError, Reader, RingioError, StoreError, default_reader, planning
 
 from ._errors import MetadataError
 from ._parts import Parts
@@ -146,7 +146,7 @@ def find_zip(url: str, reader: Reader | None) -> tuple[RemoteZipStore, str] | No
         MetadataError: an object of such a name is no zip file.
     """
     reader = reader or default_reader()
-    problem: MetadataError | None = None
+    problem: MetadataError | StoreError | None = None
     end = url.find(".zip")
     while end != -1:
         end += len(".zip")
@@ -155,7 +155,7 @@ def find_zip(url: str, reader: Reader | None) -> tuple[RemoteZipStore, str] | No
                 return RemoteZipStore(url[:end], _read(url[:end], reader)), url[end:].strip("/")
             except (FileNotFoundError, PermissionError, IsADirectoryError):
                 pass  # a folder of that name, perhaps; who opens that will say what is wrong
-            except MetadataError as error:
+            except (MetadataError, StoreError) as error:
                 problem = problem or error  # or such a folder, of which the server has made a page
         end = url.find(".zip", end)
     if problem is not None and not _is_node(url, reader):
