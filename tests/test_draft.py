@@ -408,6 +408,8 @@ def test_ctrl_c_leaves_the_kernel_what_it_uses(files: Files, monkeypatch: pytest
     assert stopped.results == [1]
 
 
+# Where an exception comes out of Thread.start() itself, CPython says of the thread that it ignores a KeyError there.
+@pytest.mark.filterwarnings("ignore:Exception ignored in thread started:pytest.PytestUnraisableExceptionWarning")
 def test_storms_of_signals_while_planning(tmp_path: Path) -> None:
     """Wherever Ctrl-C comes between the calls and in them, what a kernel uses lives until it is done."""
     grid = planning.Grid((1,), (1,), [(1000,), (1,)], [(1000,), (1,)])
