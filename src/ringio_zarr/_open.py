@@ -209,7 +209,7 @@ def _options(
 ) -> Options:
     if not isinstance(use_consolidated, bool | str | None):
         raise TypeError(f"use_consolidated is {use_consolidated!r}; True, False, None or a key is due")
-    if not isinstance(reader, Reader | None):
+    if reader is not None and not hasattr(reader, "execute"):  # what has a reader's methods is one
         raise TypeError(f"reader is {reader!r}; a ringio.Reader is due, or None for the one that the process shares")
     if not isinstance(cache, Cache | None):
         raise TypeError(f"cache is {cache!r}; a ringio_zarr.Cache is due, such as Cache(0) for none")
