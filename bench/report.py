@@ -9,6 +9,7 @@ the results.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,13 +169,24 @@ def verdict(result: Result) -> str:
     return f"{own.contender}: " + ", ".join(parts) + "."
 
 
+def brief(reason: str) -> str:
+    """Why a contender is not there, without what TensorStore adds in brackets, nor the folder that the data is in here.
+
+    >>> brief("Error reading local file \\"/data/a.zarr/.zarray\\": filters are not supported [tensorstore_spec='{}']")
+    'Error reading local file "a.zarr/.zarray": filters are not supported'
+    """
+    return re.sub(r'"/[^"]*?/([^/"]+\.zarr)', r'"\1', reason.partition(" [")[0])
+
+
 def text_section(facts: dict[str, Any]) -> str:
     """The section of one workload, without a plot."""
     result = parse_result(facts)
     state = "Page cache dropped before each timing." if facts["cold"] else "Page cache hot."
     lines = [f"### {facts['title']}", "", f"{facts['description']} {state}", "", table(result), "", verdict(result)]
     absent = [
-        f"{fields['contender']} ({fields['unavailable']})" for fields in facts["timings"] if fields["unavailable"]
+        f"{fields['contender']} ({brief(fields['unavailable'])})"
+        for fields in facts["timings"]
+        if fields["unavailable"]
     ]
     absent = [text for text in absent if not text.startswith(limits.NAMES)]
     if absent:
