@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dask
+import dask.array as da
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 import ringio_zarr
-
-dask = pytest.importorskip("dask")
-da = pytest.importorskip("dask.array")
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:zarr", "ignore::DeprecationWarning")
 
@@ -63,7 +63,6 @@ def test_dask_knows_an_array_by_its_place(path: Path) -> None:
 @pytest.fixture(scope="module")
 def open_zarr() -> Any:
     """The function that the docs have for it."""
-    pytest.importorskip("xarray")
     page = (Path(__file__).parent.parent / "docs/from-zarr-python.md").read_text()
     (block,) = (block for block in page.split("```python\n")[1:] if "def open_zarr(" in block)
     names: dict[str, Any] = {}
@@ -75,7 +74,6 @@ def open_zarr() -> Any:
 @pytest.mark.parametrize("chunks", [None, {}, {"y": 7}], ids=str)
 def test_xarray_opens_what_it_has_written(tmp_path: Path, open_zarr: Any, zarr_format: Any, chunks: Any) -> None:
     """The same data set as ``xarray.open_zarr``: variables, coordinates, attributes, encodings; lazily indexed."""
-    xr = pytest.importorskip("xarray")
     times = np.datetime64("2001-01-01", "ns") + np.arange(6) * np.timedelta64(6, "h")
     t2m = np.where(np.arange(6 * 50 * 80).reshape(6, 50, 80) % 97, 280.0, np.nan).astype("f4")
     written = xr.Dataset(
