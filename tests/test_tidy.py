@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports only from floors below its own: docs/architecture.md.
 RINGIO_FLOORS = [
-    ["_exit", "_named", "_object_loop"],
+    ["_exit", "_flag", "_named", "_object_loop"],
     ["_core", "_records", "_columns", "_limits", "_statistics", "_buffers", "_interpreters", "_version", "_spans"],
     ["_errors", "_failures", "_memory", "_object_pool", "_object_store", "_strings"],
     ["_progress", "_states", "_store_options", "_targets"],

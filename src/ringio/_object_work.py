@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from ._errors import STORE_FAILED, RingioError
 from ._exit import at_exit
+from ._flag import Flag
 from ._named import NamedTuple
 from ._object_pool import Ask, Pool, Run, Unit
 from ._object_store import Answer, Store, Version
@@ -62,9 +63,9 @@ class Work(Generic[T]):
         self._lock = threading.RLock()
         self._units: deque[Iterator[Unit]] = deque()
         self._left_count = step_count
-        self._is_done = False  # of this the lock is taken; the event, which has a lock of its own, follows
-        self._finished = threading.Event()
-        self._stopped = threading.Event()
+        self._is_done = False  # of this the lock is taken; the flag follows
+        self._finished = Flag()
+        self._stopped = Flag()
         self._callbacks: list[Callable[[Work[T]], object]] = []
         self._busy: set[object] = set()
         self._error: BaseException | None = None
