@@ -178,7 +178,7 @@ class TestNames:
         assert f"size      {len(DATA)}\n" in good("head", folder / "data").decode()
 
     def test_missing(self, folder, bad):
-        for command in ("ls", "head", "info", "bench"):
+        for command in ("ls", "head", "bench"):
             assert "No such file" in bad(command, folder / "nowhere")
 
 
@@ -202,6 +202,22 @@ class TestInfo:
         for word in ("ringio ", "backend     threads: ", "workers", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "NOWAIT"):
             assert word in text
         assert "NOWAIT      unknown" in good("info", "/proc/self/task").decode()
+
+    def test_paths_that_cannot_be_looked_at(self, folder, run):
+        """The rest is shown all the same."""
+        paths = [folder / "nowhere", folder / "data", "file://elsewhere/x", folder / "data/x"]
+        result = run("info", *paths)
+        assert result.returncode == 1
+        text, said = result.stdout.decode(), result.stderr.decode().splitlines()
+        assert "backend " in text
+        assert f"path        {folder}/data\n" in text
+        assert "nowhere" not in text
+        assert said[0] == f"ringio: {folder}/nowhere: No such file or directory"
+        assert said[2] == f"ringio: {folder}/data/x: Not a directory"
+        assert len(said) == 3
+        result = run("info", *paths, "--json")
+        assert [each["path"] for each in json.loads(result.stdout)["paths"]] == [f"{folder}/data"]
+        assert (result.returncode, result.stderr.count(b"\n")) == (1, 3)
 
     def test_a_backend_that_is_not_there(self, bad, monkeypatch):
         monkeypatch.setenv("RINGIO_BACKEND", "abacus")

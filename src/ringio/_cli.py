@@ -21,7 +21,7 @@ from ._errors import FileChangedError, RangeError
 from ._options import BACKENDS
 from ._reader import Reader
 from ._version import __version__
-from .command_line import printable, run, write_all, write_json
+from .command_line import FAILED, complain, printable, run, write_all, write_json
 
 # Long ranges are read and written in pieces of this size: a file need not fit into memory.
 _PIECE_NBYTES: Final = 64 << 20
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     def command() -> int:
-        options.run(options)
-        return 0
+        status: int | None = options.run(options)
+        return status or 0
 
     return run("ringio", command)
 
@@ -109,15 +109,19 @@ def _seconds(text: str) -> float:
 # --------------------------------------------------------------------------------------------- subcommands
 
 
-def _info(options: argparse.Namespace) -> None:
+def _info(options: argparse.Namespace) -> int:
     from . import _cli_info
 
     with Reader(options.backend) as reader:
-        facts = _cli_info.facts(reader, options.paths)
+        facts, errors = _cli_info.facts(reader, options.paths)
     if options.json:
         write_json(facts)
     else:
         sys.stdout.write(_cli_info.as_text(facts))
+    sys.stdout.flush()  # what is known comes before what is wrong, where both go to one place
+    for error in errors:
+        complain("ringio", error)
+    return FAILED if errors else 0
 
 
 def _bench(options: argparse.Namespace) -> None:

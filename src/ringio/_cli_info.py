@@ -28,16 +28,27 @@ _REFUSALS: Final = {
 _CANDIDATES_MAX: Final = 1000  # names of a folder that are looked at for a file to try
 
 
-def facts(reader: Reader, paths: Iterable[str]) -> dict[str, Any]:
+def facts(reader: Reader, paths: Iterable[str]) -> tuple[dict[str, Any], list[Exception]]:
     """Everything, as JSON has it; None where something is not known or not limited.
 
     Args:
         reader: whose backend and limits.
         paths: whose file systems to look at.
 
-    Raises:
-        OSError: a path is not there.
+    Returns:
+        The facts, and what is wrong with paths, such as that they are not there; these are left out.
     """
+    found: list[dict[str, Any]] = []
+    errors: list[Exception] = []
+    for path in paths:
+        try:
+            found.append(_path_facts(path))
+        except (OSError, ValueError) as error:
+            errors.append(error)
+    return _machine_facts(reader) | {"paths": found}, errors
+
+
+def _machine_facts(reader: Reader) -> dict[str, Any]:
     return {
         "ringio": __version__,
         "python": platform.python_version(),
@@ -59,7 +70,6 @@ def facts(reader: Reader, paths: Iterable[str]) -> dict[str, Any]:
         },
         "open_files": {"reader_limit": _limits.open_files(), **_rlimit(resource.RLIMIT_NOFILE)},
         "memlock_bytes": _rlimit(resource.RLIMIT_MEMLOCK),
-        "paths": [_path_facts(path) for path in paths],
     }
 
 

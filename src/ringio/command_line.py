@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
-__all__ = ["FAILED", "run", "printable", "one_line", "write_json", "write_all"]
+__all__ = ["FAILED", "run", "complain", "printable", "one_line", "write_json", "write_all"]
 
 FAILED: Final = 1
 """Exit status: something could not be read, or is not there."""
@@ -43,9 +43,14 @@ def run(program: str, command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except Exception as error:
-        sys.stderr.write(f"{program}: {one_line(error)}\n")
+        complain(program, error)
         return FAILED
     return status
+
+
+def complain(program: str, error: Exception) -> None:
+    """Say on standard error what went wrong, in one line."""
+    sys.stderr.write(f"{program}: {one_line(error)}\n")
 
 
 def printable(text: str) -> str:
