@@ -42,6 +42,7 @@ RINGIO = {
     "PlanError",
     "FileChangedError",
     "StoreError",
+    "StoreNotFoundError",
     "MemoryLimitError",
     "__version__",
 }
@@ -139,6 +140,7 @@ def test_error_tree():
         ringio.MemoryLimitError: (ringio.RingioError, MemoryError),
         ringio.BackendError: (ringio.RingioError,),
         ringio.StoreError: (ringio.RingioError, OSError),
+        ringio.StoreNotFoundError: (ringio.StoreError, FileNotFoundError),
     }.items():
         assert all(issubclass(error, parent) for parent in parents)
 

@@ -753,6 +753,7 @@ class TestServers:
             ]
             assert "NoSuchKey" in str(error_of(reader, "s3://objects/nothing", 0, 1))
             missing = error_of(reader, "s3://no-such-bucket/key", 0, 1)
+            assert isinstance(missing, ringio.StoreNotFoundError)
             assert isinstance(missing, FileNotFoundError)
             assert "NoSuchBucket" in str(missing)
             assert error_of(reader, empty, 0, 1).nbytes == 0

@@ -277,6 +277,40 @@ class TestErrors:
             ringio_zarr.open(url, reader=reader)
         assert caught.value.filename.startswith(url)
 
+    def test_no_bucket_is_not_an_empty_one(self, moto: Any) -> None:
+        """What the server says of a bucket, or of credentials, is said; only a key that is not there is nothing."""
+        options = {name: value for name, value in moto.s3_options.items() if name != "client_options"}
+        for location in ("s3://no-such-bucket/x.zarr", "s3://no-such-bucket/x.zip", "s3://no-such-bucket"):
+            with pytest.raises(ringio.StoreNotFoundError, match="NoSuchBucket") as caught:
+                ringio_zarr.open(location, store_options=options)
+            assert isinstance(caught.value, FileNotFoundError)
+            assert caught.value.filename.startswith("s3://no-such-bucket")
+        with pytest.raises(ringio.StoreNotFoundError, match="NoSuchBucket"):
+            ringio_zarr.open(moto.store("no-such-bucket"))
+        moto.make_bucket("refused")
+        unsigned = {"endpoint": moto.s3_endpoint, "region": "us-east-1", "anonymous": True}
+        moto.put("refused", "x/zarr.json", b"{}")
+        with pytest.raises(PermissionError, match="403 Forbidden"):
+            ringio_zarr.open("s3://refused/x", store_options=unsigned)
+        with pytest.raises(ringio.StoreError, match="no such host"):
+            ringio_zarr.open("http://no-such-host.invalid/x", store_options={"retries": 0})
+
+    def test_no_container_is_not_an_empty_one(self, azurite: Any) -> None:
+        options = {name: value for name, value in azurite.azure_options.items() if name != "client_options"}
+        with pytest.raises(ringio.StoreNotFoundError, match="ContainerNotFound"):
+            ringio_zarr.open("az://no-such-container/x", store_options=options)
+
+    @pytest.mark.parametrize("name", ["plain", "sub/sharded"])
+    def test_a_bucket_that_goes(self, name: str, latency: Any, at_latency: Any, reader: ringio.Reader) -> None:
+        """Its chunks are no missing ones, which would be fill value."""
+        url = at_latency(items())
+        array = ringio_zarr.open_array(f"{url}/{name}", reader=reader, cache=ringio_zarr.Cache())
+        body = "<Error><Code>NoSuchBucket</Code><Message>There is none</Message></Error>"
+        latency.rules(Rule(path=f"/{url.rpartition('/')[2]}", status=404, body=body))
+        for config in ({}, {"read_missing_chunks": False}):
+            with pytest.raises(ringio.StoreNotFoundError, match="There is none"):
+                array.with_config(config)[:]
+
     def test_only_absence_is_absence(self, latency: Any, at_latency: Any, reader: ringio.Reader) -> None:
         """A .zgroup that may not be read is an error even where nothing else is there."""
         url = at_latency({"x": b""})

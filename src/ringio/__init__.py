@@ -36,6 +36,7 @@ from ._errors import (
     RangeError,
     RingioError,
     StoreError,
+    StoreNotFoundError,
     UnsupportedCodecError,
 )
 from ._version import __version__
@@ -84,6 +85,7 @@ __all__ = [
     "PlanError",
     "FileChangedError",
     "StoreError",
+    "StoreNotFoundError",
     "MemoryLimitError",
     "__version__",
 ]

@@ -11,6 +11,7 @@
     │   ├── PlanError (ValueError)                    a plan contradicts itself, or does not fit its target
     │   ├── FileChangedError (OSError)                a file is not the one that the plan was made for
     │   ├── StoreError (OSError)                      a store of objects failed: status 503, no connection, ...
+    │   │   └── StoreNotFoundError (FileNotFoundError)    there is no such bucket or container
     │   └── MemoryLimitError (MemoryError)            one chunk needs more than ``memory_limit_bytes``
     └── OSError                                       what the system says: FileNotFoundError, PermissionError,
                                                       IsADirectoryError, ... with errno and filename set
@@ -91,16 +92,23 @@ class StoreError(RingioError, OSError):
     """
 
 
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is no such bucket or container: what is missing is not one object, which may be meant to be missing."""
+
+
 class MemoryLimitError(RingioError, MemoryError):
     """One request needs more memory than the reader's ``memory_limit_bytes`` leaves for it."""
 
 
 # Shown, and found by pickle, where they are to be imported from.
-for _each in (RingioError, *RingioError.__subclasses__()):
+for _each in (RingioError, *RingioError.__subclasses__(), StoreNotFoundError):
     _each.__module__ = "ringio"
 
 STORE_FAILED: Final = 10100
 """Status of a task, negated, that the C core does not know: see :class:`StoreError`."""
+
+STORE_NOT_FOUND: Final = 10101
+"""The same for :class:`StoreNotFoundError`."""
 
 
 class Failure(Protocol):
@@ -168,8 +176,8 @@ def error_from_failure(
     problem: str = getattr(failure, "problem", "")
     if 0 < status < lib.RINGIO_EOF:
         return _os_error(status, problem or os.strerror(status), path, place)
-    if status == STORE_FAILED:
-        store_error = StoreError(errno.EIO, problem, path)
+    if status in (STORE_FAILED, STORE_NOT_FOUND):
+        store_error = store_failure(status, problem, path)
         store_error.add_note(f"while reading {place}")
         return store_error
     got, expected = int(failure.got), int(failure.expected)
@@ -190,6 +198,13 @@ def error_from_failure(
     if status == lib.RINGIO_UNSUPPORTED:
         return UnsupportedCodecError(f"{where}: {_REASONS.get(got, 'unsupported')}")
     return DecodeError(f"{where}: {_decode_problem(status, got, expected)}", path=path, offset=offset, length=length)
+
+
+def store_failure(status: int, problem: str, url: str) -> StoreError:
+    """The exception for what a store said, by the status that it was given here."""
+    if status == STORE_NOT_FOUND:
+        return StoreNotFoundError(errno.ENOENT, problem, url)
+    return StoreError(errno.EIO, problem, url)
 
 
 def codec_error(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from . import _batch
 from ._core import ffi, lib
+from ._errors import StoreError
 from ._failures import TaskFailure
 from ._memory import empty
 from ._object_place import tasks_of
@@ -214,7 +215,7 @@ class _LocalRequests:
         """What becomes of the tasks of a request whose bytes cannot be had."""
         tasks = tasks_of(self._plan.requests[request])
         fills = self._plan.requests["flags"][request] & lib.RINGIO_REQUEST_MISSING_FILLS
-        if fills and isinstance(error, FileNotFoundError):
+        if fills and isinstance(error, FileNotFoundError) and not isinstance(error, StoreError):
             return [self._decoder.fill(request, task) for task in tasks]
         path, offset, _, chunk = self._plan.origin(tasks.start, request)
         error.add_note(f"while reading {chunk or 'a chunk'} in {path} from byte {offset}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ._entries import Entry, is_quoted, join, relative
-from ._errors import STORE_FAILED, RingioError, StoreError
+from ._errors import STORE_FAILED, STORE_NOT_FOUND, RingioError, StoreError, store_failure
 from ._paths import scheme_of
 from ._reader import Reader
 from ._store_errors import sort_out
@@ -97,6 +97,6 @@ def _as_system_error(error: Exception, url: str) -> Exception:
     if isinstance(error, RingioError | ValueError) or (isinstance(error, OSError) and error.filename is not None):
         return error
     problem = sort_out(error)
-    if problem.status == STORE_FAILED:
-        return StoreError(errno.EIO, problem.text, url)
+    if problem.status in (STORE_FAILED, STORE_NOT_FOUND):
+        return store_failure(problem.status, problem.text, url)
     return OSError(problem.status, problem.text, url)  # Python picks FileNotFoundError and its like by the number

@@ -13,7 +13,7 @@ import re
 from typing import Final
 
 from ._core import lib
-from ._errors import STORE_FAILED
+from ._errors import STORE_FAILED, STORE_NOT_FOUND
 from ._named import NamedTuple
 
 PAST_THE_END: Final = lib.RINGIO_EOF
@@ -40,11 +40,13 @@ class Problem(NamedTuple):
     @property
     def is_final(self) -> bool:
         """Whether the object as a whole cannot be had, however it is asked for."""
-        return self.error is not None or self.status == errno.ENOENT
+        return self.error is not None or self.status in (errno.ENOENT, STORE_NOT_FOUND)
 
 
 _STATUS: Final = re.compile(r"status code: (\d{3})\b([^:\n]*):? ?")
 _XML: Final = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+# A key that is not there may be a chunk that nobody wrote; in a bucket that is not there nothing says so.
+_NO_BUCKET: Final = re.compile(r"\b(?:NoSuchBucket|ContainerNotFound)\b|specified (?:bucket|container) does not exist")
 _TEXT_MAX: Final = 200
 _DUMP: Final = "\n\nDebug source"  # of structures, which obstore puts behind its texts
 # Of instances in the clouds, which give out credentials: nobody gets there who has given some.
@@ -117,7 +119,7 @@ def delay_s(attempt: int) -> float:
 def _of_status(status: int, line: str, body: str) -> Problem:
     text = f"{line} ({said})" if (said := _said(body)) and said not in line else line
     if status == 404 or status == 410:
-        return Problem(errno.ENOENT, text)
+        return Problem(_absence(said), text)
     if status in (401, 403, 407):
         return Problem(errno.EACCES, text)
     if status == 412:
@@ -129,12 +131,18 @@ def _of_status(status: int, line: str, body: str) -> Problem:
 
 def _of_system(error: OSError) -> Problem:
     if isinstance(error, FileNotFoundError):
-        return Problem(errno.ENOENT, _first_line(error.strerror or str(error)))
+        text = _first_line(error.strerror or str(error))
+        return Problem(_absence(text), text)
     if isinstance(error, PermissionError):
         return Problem(errno.EACCES, _first_line(error.strerror or str(error)))
     return Problem(
         STORE_FAILED, _first_line(str(error)) or type(error).__name__, isinstance(error, ConnectionError | TimeoutError)
     )
+
+
+def _absence(said: str) -> int:
+    """What is not there, of an object: it, or the store that should have it."""
+    return STORE_NOT_FOUND if _NO_BUCKET.search(said) else errno.ENOENT
 
 
 def _said(body: str) -> str:

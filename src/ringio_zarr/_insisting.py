@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ringio import Reader, planning
+from ringio import Reader, StoreError, planning
 
 from ._errors import ChunkNotFoundError
 from ._keys import ChunkKeyEncoding
@@ -98,7 +98,7 @@ class Insisting(EachTime):
 
     def _tell(self, ids: U64, error: Exception, reader: Reader) -> Exception:
         """That of the chunks with these ids some are missing, if that is what is wrong; each is a file of its own."""
-        if not isinstance(error, FileNotFoundError):
+        if not isinstance(error, FileNotFoundError) or isinstance(error, StoreError):
             return error
         absent = ids[self._absent(ids, reader)]
         return self._error(absent) if len(absent) else error

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ringio import FileChangedError, Reader, planning
+from ringio import FileChangedError, Reader, StoreError, planning
 
 from ._cache import Cache
 from ._chain import Pipeline
@@ -194,7 +194,7 @@ class _ObjectLookup(Lookup):
         for shard, state in enumerate(self._states):
             if not isinstance(state, Exception):
                 bases[shard], sizes[shard] = 0, state.nbytes
-            elif not isinstance(state, FileNotFoundError):
+            elif not isinstance(state, FileNotFoundError) or isinstance(state, StoreError):
                 first, end = shards.span(shard)
                 state.add_note(f"while reading {describe(int(self.ids[first]))}")
                 self.fail(first, end, state)

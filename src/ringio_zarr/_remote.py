@@ -132,7 +132,7 @@ class RemoteStore(Store):
 
 def _document_of(state: Any, where: str, limit_nbytes: int) -> bytes | Exception | None:
     """The bytes that a lookup brought, None where there is no such object, or why it cannot be read."""
-    if isinstance(state, FileNotFoundError):
+    if isinstance(state, FileNotFoundError) and not isinstance(state, StoreError):
         return None
     if isinstance(state, Exception):
         return state
