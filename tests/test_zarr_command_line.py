@@ -173,6 +173,31 @@ def test_a_bad_inner_chunk_and_a_bad_shard(run, path):
         array[5:10, 20:30]
 
 
+def test_a_folder_in_the_place_of_a_chunk(run, path, tmp_path):
+    """It cannot be read, whatever is in it; folders in which chunks are to be are none."""
+    for chunk in ("plain/c/2/1", "sub/sharded/c/1/1", "scalar/c", "v2/a/0"):
+        (path / chunk).unlink()
+        (path / chunk).mkdir()
+    (path / "plain/c/2/1/x").write_bytes(b"x")
+    (path / "plain/c/3/1").unlink()
+    (path / "plain/c/3/1").symlink_to(tmp_path)  # it leads back, too
+    (path / "plain/c/77").mkdir()
+    bad = json.loads(run("verify", "--json", path).stdout)["bad"]
+    found = {one["path"]: (one["array"], one["chunk"], one["shard"]) for one in bad}
+    assert found == {
+        f"{path}/plain/c/2/1": ("/plain", [2, 1], None),
+        f"{path}/plain/c/3/1": ("/plain", [3, 1], None),
+        f"{path}/sub/sharded/c/1/1": ("/sub/sharded", None, [1, 1]),
+        f"{path}/scalar/c": ("/scalar", [], None),
+    }
+    (bad,) = json.loads(run("verify", "--json", path / "v2").stdout)["bad"]
+    assert (bad["path"], bad["chunk"]) == (f"{path}/v2/a/0", [0])
+    result = run("verify", path)
+    assert result.returncode == 1
+    assert f"/plain chunk (2, 1): IsADirectoryError: {path}/plain/c/2/1: Is a directory" in result.stdout.splitlines()
+    assert ringio_zarr.open_array(path / "plain").info_complete()  # what is stored is counted, no folders
+
+
 def test_a_shard_larger_than_a_batch_is_named_once(run, path, monkeypatch):
     monkeypatch.setattr(_verify, "_BATCH_NBYTES", 400)
     (path / "sub/sharded/c/0/0").write_bytes(b"far too short")

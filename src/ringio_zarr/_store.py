@@ -106,7 +106,11 @@ class LocalStore(Store):
             )
 
     def files_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int]]:
-        """The paths of all files below a key, from there on, in the order of their names, and their sizes in bytes.
+        """The paths of all files below a key, from there on, in the order of their names, and their sizes in bytes."""
+        return ((path, nbytes) for path, nbytes in self.entries_below(key, reader) if nbytes is not None)
+
+    def entries_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int | None]]:
+        """The same with all directories, whose size is None.
 
         Links to directories are followed, but for those that lead back to where we come from, or above that.
         """
@@ -123,11 +127,14 @@ class LocalStore(Store):
             inner = []
             for entry in found:
                 if entry.is_dir(follow_symlinks=False):
+                    yield below + entry.name, None
                     inner.append((f"{below}{entry.name}/", way))
                 elif not (entry.is_symlink() and _is_directory(entry.path)):
                     yield below + entry.name, _nbytes(entry)
-                elif not _leads_back(entry.path, longer := (*way, os.path.realpath(f"{directory}/{below}"))):
-                    inner.append((f"{below}{entry.name}/", longer))
+                else:
+                    yield below + entry.name, None
+                    if not _leads_back(entry.path, longer := (*way, os.path.realpath(f"{directory}/{below}"))):
+                        inner.append((f"{below}{entry.name}/", longer))
             pending += reversed(inner)
 
     def real_path(self, key: str) -> str:

@@ -81,6 +81,10 @@ class Store(ABC):
         del reader
         raise StoreError(errno.ENOTSUP, "the store has no way to list what is in it", self.location(key))
 
+    def entries_below(self, key: str, reader: Reader | None = None) -> Iterator[tuple[str, int | None]]:
+        """The same with all folders, whose size is None, where these are more than beginnings of keys."""
+        return self.files_below(key, reader)
+
     def is_file(self, key: str) -> bool:
         """Whether a document has this key."""
         return self.read(key) is not None

@@ -74,3 +74,13 @@ def stored_files(store: Store, path: str, parser: KeyParser, reader: Reader) -> 
     """
     for key, nbytes in store.files_below(path, reader):
         yield StoredFile(parser.parse(key), nbytes)
+
+
+def stored_chunks(store: Store, path: str, parser: KeyParser, reader: Reader) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Coordinates and sizes of those that hold chunks; a folder that has the name of one, and cannot be read, is one.
+
+    See :func:`stored_files`.
+    """
+    for key, nbytes in store.entries_below(path, reader):
+        if (coordinates := parser.parse(key)) is not None:
+            yield coordinates, nbytes or 0

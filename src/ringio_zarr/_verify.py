@@ -16,7 +16,7 @@ from ._chain import build_pipeline
 from ._errors import MetadataError
 from ._group import Group
 from ._load import join
-from ._stored import KeyParser, stored_files
+from ._stored import KeyParser, stored_chunks
 
 # So much is decoded at a time, or one chunk where that is more.
 _BATCH_NBYTES: Final = 64 << 20
@@ -95,10 +95,9 @@ class ArrayCheck:
         grid = self._metadata.outer_grid_shape
         parser = KeyParser(self._metadata.chunk_keys, grid)
         try:
-            for file in stored_files(self.array.store, self.array.path, parser, self._reader):
-                if file.coordinates is not None:
-                    coordinates.extend(file.coordinates)
-                    nbytes.append(file.nbytes)
+            for place, file_nbytes in stored_chunks(self.array.store, self.array.path, parser, self._reader):
+                coordinates.extend(place)
+                nbytes.append(file_nbytes)
         except StoreError:  # it cannot list: each chunk that there may be is asked for
             if prod(grid) > _ASKED_MAX:
                 raise
