@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 
 import ringio
-from ringio import _object_pool
+from ringio import _memory, _object_pool, _reading
 from ringio.testing import memory_store
 from servers import Rule
 from servers.latency import pattern
@@ -116,6 +116,68 @@ class TestBuffers:
             with pytest.raises(ringio.RangeError) as caught:
                 reader.read_ranges([("memory://short/a", 0, length)])
             assert caught.value.nbytes == LENGTH
+
+
+class TestMemory:
+    """Ranges that stay where the store has put them take no place in the result's own memory."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        """How many bytes results ask for."""
+        nbytes = []
+        monkeypatch.setattr(_reading, "empty", lambda wanted: nbytes.append(wanted) or ringio.empty(wanted))
+        return nbytes
+
+    @COUNTS
+    def test_of_long_ranges_alone(self, reader, long, asked, count):
+        assert [bytes(buffer) for buffer in reader.read_ranges(ranges_of(long, count))] == expected(count)
+        assert asked == [0]
+
+    @pytest.mark.parametrize("on_error", ["raise", "return"])
+    def test_beside_others(self, reader, long, asked, make_file, on_error):
+        path, data = make_file(1 << 20)
+        short, cut = (long, 50 << 20, 1000), (long, 20 << 20, 5 << 20)  # more than one request has
+        ranges = [short, *ranges_of(long, 2), (path, 5, 700_000), *ranges_of(long, 5)[2:], cut, short]
+        due = [pattern(50 << 20, 1000), data[5:700_005], pattern(20 << 20, 5 << 20)]
+        lost = [(long, 100 << 20, 1 << 20)] if on_error == "return" else []
+        buffers = reader.read_ranges(ranges + lost, on_error=on_error)
+        wanted = [due[0], *expected(2), due[1], *expected(5)[2:], due[2], due[0]]
+        assert [bytes(buffer) for buffer in buffers[: len(ranges)]] == wanted
+        assert [bytes(buffer) for buffer in buffers[len(ranges) - 1 :: -3]] == wanted[::-3]
+        assert asked == [2 * 1000 + 700_000 + (5 << 20)]
+        assert sorted(buffers.errors) == [len(ranges)] * len(lost)
+
+    @COUNTS
+    def test_errors_say_where_objects_end(self, reader, latency, asked, count):
+        url = latency.put_pattern("ends.bin", count * STEP)
+        with pytest.raises(ringio.RangeError) as caught:
+            reader.read_ranges([*ranges_of(url, count), (url, count * STEP - 10, LENGTH)])
+        assert (caught.value.offset, caught.value.length) == (count * STEP - 10, LENGTH)
+        assert caught.value.nbytes == count * STEP
+
+    def test_of_a_store_that_knows_no_sizes(self, reader, asked):
+        class Store:
+            def get_ranges(self, path, *, starts, ends):
+                return [bytes(range(250)) * 2000 if start == 0 else bytes(10) for start in starts]
+
+        buffers = reader.read_ranges([("a", 0, 500_000), ("b", 7, LENGTH)], store=Store(), on_error="return")
+        assert bytes(buffers[0]) == bytes(range(250)) * 2000
+        assert isinstance(buffers[1], ringio.RangeError)
+        assert buffers[1].nbytes == 17
+        assert asked == [0]
+
+    def test_more_than_there_is(self, reader, long, monkeypatch):
+        """A result that the machine has no memory for is refused before it is asked for."""
+
+        def refuse(nbytes):
+            raise MemoryError(f"no memory for {nbytes} bytes")
+
+        monkeypatch.setattr(_memory, "_map", refuse)
+        monkeypatch.setattr(_memory, "_LARGE_NBYTES", 40 * LENGTH)
+        with pytest.raises(MemoryError, match=str(40 * LENGTH)):
+            reader.read_ranges(ranges_of(long, 40))
+        assert reader.statistics().requests == 0
+        reader.read_ranges(ranges_of(long, 39))
 
 
 class TestFaults:

@@ -144,3 +144,11 @@ def test_fork() -> None:
     assert os.waitpid(pid, 0)[1] == 0
     assert address(parent) == place
     assert (parent == 2).all()
+
+
+def test_what_no_machine_has_is_refused() -> None:
+    """Also where the memory would be of others."""
+    _memory.check_room(1 << 20)
+    for nbytes in (1 << 60, 1 << 80):
+        with pytest.raises(MemoryError, match="no memory for a result"):
+            _memory.check_room(nbytes)

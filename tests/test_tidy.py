@@ -33,7 +33,7 @@ RINGIO_FLOORS = [
     ["_execute", "_options", "_blocks"],
     ["_batch"],
     ["_handle"],
-    ["_object_one", "_object_place", "_python_place"],
+    ["_object_kept", "_object_one", "_object_place", "_python_place"],
     ["_object_decode", "_object_fetch"],
     ["_objects"],
     ["_object_finder"],

@@ -232,6 +232,9 @@ class BatchPlan(NamedTuple):
         target_nbytes: of the target.
         range_of_task: int64[t].
         widened: bool[n], ranges of which more is read than was asked for; None: there are none.
+        wholes: by requests of objects whose answers are ranges as they come: the numbers of these. They have memory of
+            their own, and their places are behind the target.
+        own_nbytes: of that memory.
     """
 
     plan: Plan
@@ -240,9 +243,18 @@ class BatchPlan(NamedTuple):
     target_nbytes: int
     range_of_task: I64
     widened: NDArray[np.bool_] | None
+    wholes: dict[int, int]
+    own_nbytes: int
 
 
-def make_plan(batch: Batch, costs: Sequence[_costs.Costs], *, keep_places: bool, in_blocks: bool = False) -> BatchPlan:
+def make_plan(
+    batch: Batch,
+    costs: Sequence[_costs.Costs],
+    *,
+    keep_places: bool,
+    in_blocks: bool = False,
+    may_own: bool = False,
+) -> BatchPlan:
     """The plan that reads a batch.
 
     Args:
@@ -251,6 +263,7 @@ def make_plan(batch: Batch, costs: Sequence[_costs.Costs], *, keep_places: bool,
         keep_places: a range that failed already has its place in the target all the same; else it takes none.
         in_blocks: lay the target out so that long ranges can be read past the page cache without a copy; else all
             ranges are back to back.
+        may_own: long ranges of objects may have memory of their own.
     """
     nbytes = batch.nbytes
     if batch.errors:
@@ -291,9 +304,18 @@ def make_plan(batch: Batch, costs: Sequence[_costs.Costs], *, keep_places: bool,
     )
     # Each task has one projection, and they are walked in the order of the tasks: so they lie in memory like that.
     pieces = task_pieces.view(np.int64)
+    range_of_task = pieces if chosen is None else chosen[pieces]
+    targets = targets[pieces]
+    wholes = _wholes(batch, requests, range_of_task) if may_own else {}
+    own_nbytes = 0
+    if wholes:
+        old_starts = starts
+        starts, ends, own_nbytes = _behind(places, list(wholes.values()))
+        target_nbytes -= own_nbytes
+        targets = targets + (starts - old_starts)[range_of_task]
     tasks["first_projection"] = np.arange(len(pieces))
     projections = np.zeros(len(pieces), PROJECTION)
-    projections["target_offset"] = targets[pieces]
+    projections["target_offset"] = targets
     plan = Plan.from_records(
         paths=paths,
         files=records,
@@ -308,9 +330,22 @@ def make_plan(batch: Batch, costs: Sequence[_costs.Costs], *, keep_places: bool,
         starts,
         ends,
         target_nbytes,
-        pieces if chosen is None else chosen[pieces],
+        range_of_task,
         None if blocks is None else blocks.widened,
+        wholes,
+        own_nbytes,
     )
+
+
+def _behind(places: I64, own: list[int]) -> tuple[I64, I64, int]:
+    """Where ranges begin and end if some of them are behind all others; and how many bytes these have."""
+    inner, outer = places.copy(), np.zeros_like(places)
+    outer[own] = places[own]
+    inner[own] = 0
+    ends = np.cumsum(inner)
+    inner_nbytes = int(ends[-1])
+    ends[own] = inner_nbytes + np.cumsum(outer)[own]
+    return ends - places, ends, int(outer.sum())
 
 
 def _pieces(offsets: I64, nbytes: I64, targets: I64) -> tuple[I64 | None, I64, I64, I64]:
@@ -332,11 +367,9 @@ def _pieces(offsets: I64, nbytes: I64, targets: I64) -> tuple[I64 | None, I64, I
     return chosen, starts, ends - starts, targets[chosen] + (starts - offsets[chosen])
 
 
-def wholes(batch: Batch, planned: BatchPlan) -> dict[int, int]:
+def _wholes(batch: Batch, requests: NDArray[np.void], range_of_task: I64) -> dict[int, int]:
     """The long requests of objects that are a range each, neither more nor less: by number, which range that is."""
-    if batch.objects is None:
-        return {}
-    requests, range_of_task = planned.plan.requests, planned.range_of_task
+    assert batch.objects is not None
     first = requests["first_task"].astype(np.int64)
     i = range_of_task[first]
     are = batch.objects.mask[requests["file"]] & (requests["nbytes"] == batch.nbytes[i])

@@ -36,6 +36,7 @@ _MADV_FREE: Final = getattr(mmap, "MADV_FREE", None)
 # To tell it so, and to write to such pages again, takes up to 0.1 ms for 4 MiB. So the block that was given back last
 # is left alone: a loop takes it again at once. Not a large one, which may never be taken again.
 _WARM_NBYTES_MAX: Final = 64 << 20
+_LARGE_NBYTES: Final = 1 << 30  # less than that any machine has, or may have soon
 
 
 class _Block:
@@ -90,15 +91,29 @@ def _take(nbytes: int) -> mmap.mmap:
             return memory
         _offer(memory)
         _idle.appendleft(memory)
-    rounded = -(-nbytes // _HUGE_PAGE_NBYTES) * _HUGE_PAGE_NBYTES
-    try:
-        memory = mmap.mmap(-1, rounded, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:
-        raise MemoryError(f"no memory for a result of {nbytes} bytes: {error.strerror}") from error
+    memory = _map(nbytes)
     if _MADV_HUGEPAGE is not None:
         with suppress(OSError):  # a kernel without huge pages
             memory.madvise(_MADV_HUGEPAGE)
     return memory
+
+
+def _map(nbytes: int) -> mmap.mmap:
+    rounded = -(-nbytes // _HUGE_PAGE_NBYTES) * _HUGE_PAGE_NBYTES
+    try:
+        return mmap.mmap(-1, rounded, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"no memory for a result of {nbytes} bytes: {error}") from error
+
+
+def check_room(nbytes: int) -> None:
+    """Ask the kernel whether it would give so much, for a result that comes bit by bit in memory of others.
+
+    Raises:
+        MemoryError: it would not.
+    """
+    if nbytes >= _LARGE_NBYTES:
+        _map(nbytes).close()
 
 
 def empty(shape: int | Sequence[int], dtype: DTypeLike = np.uint8) -> NDArray[Any]:

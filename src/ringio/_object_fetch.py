@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from . import _spans
 from ._failures import TaskFailure
+from ._object_kept import Kept
 from ._object_one import Object
 from ._object_place import Placer
 from ._object_pool import Pool, Run, Unit
@@ -55,8 +56,7 @@ class Fetch(Work[list[TaskFailure]]):
         wholes: by requests whose answers are buffers of the result: the numbers of these.
 
     Attributes:
-        buffers: of the result, which are the stores' own: by their numbers. The others are in their places.
-        piece_count: how many tasks these have.
+        kept: these buffers, as far as they have come. What else is read is in its place.
     """
 
     def __init__(
@@ -76,9 +76,7 @@ class Fetch(Work[list[TaskFailure]]):
         self._chosen = chosen[np.argsort(self._requests["file"][chosen], kind="stable")]
         self._places = places
         self._found = found
-        self._wholes = wholes
-        self.buffers: dict[int, memoryview] = {}
-        self.piece_count = 0
+        self.kept = Kept(plan, wholes)
         self._failures: list[TaskFailure] = []
         self._spoilt: list[Object] = []
         self._has_ranges = False
@@ -229,7 +227,7 @@ class Fetch(Work[list[TaskFailure]]):
 
     def _at_once_or_later(self, indices: Sequence[int], place: Run) -> Run | None:
         """Put answers in their places, if nothing has to be copied; else a thread is to do it."""
-        if not all(i in self._wholes for i in indices):
+        if not self.kept.has_all(indices):
             return place
         place()
         return None
@@ -381,26 +379,26 @@ class Fetch(Work[list[TaskFailure]]):
 
     def _place(self, each: Object, indices: Sequence[int], buffers: Sequence[Buffer], size: int | None) -> None:
         count = len(indices)
-        if self._wholes:
-            indices, buffers = self._keep(indices, buffers)
+        if self.kept:
+            indices, buffers = self._keep(indices, buffers, size)
         if indices:
             self._write(lambda: self._placer.place(indices, buffers, [size] * len(indices)))
         self._note(each, count)
 
-    def _keep(self, indices: Sequence[int], buffers: Sequence[Buffer]) -> tuple[list[int], list[Buffer]]:
+    def _keep(
+        self, indices: Sequence[int], buffers: Sequence[Buffer], size: int | None
+    ) -> tuple[Sequence[int], Sequence[Buffer]]:
         """Keep the answers that are buffers of the result; returns the others."""
-        others: tuple[list[int], list[Buffer]] = ([], [])
-        for i, buffer in zip(indices, buffers, strict=True):
-            number = self._wholes.get(i)
-            if number is None or self._stopped.is_set() or memoryview(buffer).nbytes != self._nbytes(i):
-                others[0].append(i)
-                others[1].append(buffer)
-                continue
-            view = memoryview(buffer).cast("B").toreadonly()
+        if self._stopped.is_set():
+            return [], []
+        with self._lock:
+            indices, buffers, short = self.kept.take(indices, buffers)
+        for i, nbytes in short.items():
+            end = size if size is not None else self._extent(i)[0] + nbytes
+            failures = self._placer.failures([i], Problem(PAST_THE_END, ""), end)
             with self._lock:
-                self.buffers[number] = view
-                self.piece_count += int(self._requests["task_count"][i])
-        return others
+                self._failures += failures
+        return indices, buffers
 
     def _fail(self, each: Object, indices: Sequence[int], problem: Problem, size: int | None = None) -> None:
         if problem.is_final:

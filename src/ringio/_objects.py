@@ -167,10 +167,10 @@ class Objects:
 
     def _end(self, work: Work[Any]) -> None:
         self.retry_count += work.retry_count
-        if isinstance(work, Fetch) and work.buffers:
-            self.kept_count += len(work.buffers)
-            self.kept_nbytes += sum(map(len, work.buffers.values()))
-            self.piece_count += work.piece_count
+        if isinstance(work, Fetch) and (buffers := work.kept.buffers):
+            self.kept_count += len(buffers)
+            self.kept_nbytes += sum(map(len, buffers.values()))
+            self.piece_count += work.kept.piece_count
         self._handle.users.discard(work)
 
     def close(self) -> None:

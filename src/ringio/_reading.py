@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 from . import _batch, _spans
 from ._buffers import Buffers
 from ._failures import TaskFailure
-from ._memory import empty
+from ._memory import check_room, empty
 from ._named import NamedTuple
 from ._options import Options
 from ._plan import BoundPlan, Plan
@@ -134,14 +134,12 @@ class Prepared(NamedTuple):
         planned: its plan.
         bound: the plan and its target; None: there is nothing to read.
         data: the target.
-        wholes: by requests of objects whose answers can be buffers of the result: the numbers of these.
     """
 
     batch: _batch.Batch
     planned: _batch.BatchPlan
     bound: BoundPlan | None
     data: Any
-    wholes: Mapping[int, int]
 
 
 def read(
@@ -188,7 +186,7 @@ def read(
         failures: list[TaskFailure] = []
         own: dict[int, memoryview] = {}
         if prepared.bound is not None:
-            failures = yield from _run(prepared.bound, prepared.batch.objects, progress, prepared.wholes, own)
+            failures = yield from _run(prepared.bound, prepared.batch.objects, progress, prepared.planned.wholes, own)
         planned = prepared.planned
         if attempt == 2 or not (_batch.is_stale(failures) or _batch.may_be_of_others(planned, failures)):
             break
@@ -229,14 +227,18 @@ def _prepare(
         raise _batch.first_error(batch.errors, len(ranges))
     mask = None if batch.objects is None else batch.objects.mask
     planned = _batch.make_plan(
-        batch, options.costs(ranges.paths, mask), keep_places=out is not None, in_blocks=in_blocks and mask is None
+        batch,
+        options.costs(ranges.paths, mask),
+        keep_places=out is not None,
+        in_blocks=in_blocks and mask is None,
+        # Of a stream the memory is counted by its batches.
+        may_own=mask is not None and out is None and limit_nbytes is None,
     )
     nbytes = planned.target_nbytes
     data = empty(nbytes) if out is None else flat_bytes(out, nbytes)
+    check_room(planned.own_nbytes)
     bound = planned.plan.bind(data) if planned.plan.task_count else None
-    # Of a stream the memory is counted by its batches.
-    may_own = mask is not None and out is None and limit_nbytes is None
-    return Prepared(batch, planned, bound, data, _batch.wholes(batch, planned) if may_own else {})
+    return Prepared(batch, planned, bound, data)
 
 
 def _run(
@@ -252,7 +254,7 @@ def _run(
         bound: the plan and its targets.
         objects: that it reads.
         progress: of these.
-        wholes: see :class:`Prepared`.
+        wholes: see ``_batch.BatchPlan``.
         own: gets what was read of these.
     """
     if objects is None:
@@ -266,7 +268,7 @@ def _run(
     finally:
         others.cancel()
     if own is not None:
-        own |= begun.buffers
+        own |= begun.kept.buffers
     joined: list[TaskFailure] = objects.join(failures, of_objects)
     return joined
 
