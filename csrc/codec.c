@@ -244,9 +244,15 @@ static int run_step(struct decoder *decoder, const struct ringio_codec *codecs, 
     return status;
 }
 
+int codec_takes_parts(const struct ringio_chain *chain, const struct ringio_codec *codecs)
+{
+    return chain->codec_count > 0 && codecs[chain->first_codec].kind == RINGIO_CODEC_BLOSC &&
+           writes_target(codecs + chain->first_codec, 0, chain->codec_count);
+}
+
 int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
-                       struct span source, uint8_t *target, size_t target_nbytes, struct interval wanted,
-                       struct span *decoded, struct planes *planes, struct codec_error *error)
+                       struct span source, struct parts *parts, uint8_t *target, size_t target_nbytes,
+                       struct interval wanted, struct span *decoded, struct planes *planes, struct codec_error *error)
 {
     /* The last step may take this much scratch for them, of which only so much is kept. */
     uint32_t plane_count = planes != NULL && target_nbytes <= SCRATCH_KEEP_NBYTES ? planes->count : 0;
@@ -271,6 +277,7 @@ int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain
     decoder->planes.count = 0;
     for (uint32_t i = 0; i < chain->codec_count && status == 0; i++) {
         error->step = i;
+        decoder->parts = i == 0 ? parts : NULL;
         status = run_step(decoder, codecs + chain->first_codec, i, chain->codec_count, target, target_nbytes, wanted,
                           plane_count, &data, error);
     }
@@ -312,8 +319,9 @@ int ringio_decode(const struct ringio_chain *chain, const struct ringio_codec *c
     } else {
         struct decoder *decoder = take_spare();
         status = decoder == NULL ? codec_no_memory()
-                                 : codec_decode_chain(decoder, chain, codecs, data, target, (size_t)decoded_nbytes,
-                                                      (struct interval){0, SIZE_MAX}, &decoded, NULL, &error);
+                                 : codec_decode_chain(decoder, chain, codecs, data, NULL, target,
+                                                      (size_t)decoded_nbytes, (struct interval){0, SIZE_MAX}, &decoded,
+                                                      NULL, &error);
         if (status == 0 && decoded.data != target && decoded.nbytes > 0)
             memcpy(target, decoded.data, decoded.nbytes);
         if (decoder != NULL)

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+#include "parts.h"
 #include "planes.h"
 #include "ringio.h"
 
@@ -49,10 +50,18 @@ size_t decoder_scratch_nbytes(const struct decoder *decoder);
    is a byte shuffle of such elements the chunk is given in 'planes' only, and '*decoded' has no data but its size.
    They lie in 'source' and in the decoder, until it is used again.  Else planes->count is 0 on return.
 
+   With 'parts', which may be NULL, not all of 'source' has been read: its first step has them read what it needs.  Only
+   blosc can, as far as codec_takes_parts().
+
    Returns 0 or -status, with 'error' filled in; its step is UINT32_MAX where no codec is to blame. */
 int codec_decode_chain(struct decoder *decoder, const struct ringio_chain *chain, const struct ringio_codec *codecs,
-                       struct span source, uint8_t *target, size_t target_nbytes, struct interval wanted,
-                       struct span *decoded, struct planes *planes, struct codec_error *error);
+                       struct span source, struct parts *parts, uint8_t *target, size_t target_nbytes,
+                       struct interval wanted, struct span *decoded, struct planes *planes, struct codec_error *error);
+
+/* codec_takes_parts() says whether a chain can do with some bytes of its source where only some of the decoded ones are
+   wanted.  CODEC_PARTS_HEAD_NBYTES of it have to be there. */
+#define CODEC_PARTS_HEAD_NBYTES 512
+int codec_takes_parts(const struct ringio_chain *chain, const struct ringio_codec *codecs);
 
 /* One step.  Decodes 'source' into 'target', whose size is 'target_nbytes'; sets '*decoded' to what it wrote, or, for
    a codec that only looks (checksums), to the part of 'source' that stays.  Returns 0 or -status.  With

@@ -22,6 +22,7 @@ static int fill_special(const struct blosc_chunk *chunk, uint8_t *target, struct
     static const uint8_t nan4[4] = {0, 0, 0xc0, 0x7f}, nan8[8] = {0, 0, 0, 0, 0, 0, 0xf8, 0x7f};
     const uint8_t *value = NULL;
     size_t itemsize = chunk->itemsize;
+    int status = 0;
     switch (blosc_special(chunk)) {
     case SPECIAL_ZEROS:
     case SPECIAL_UNINITIALISED: /* anything would do, except what was in the memory before */
@@ -33,10 +34,13 @@ static int fill_special(const struct blosc_chunk *chunk, uint8_t *target, struct
     case SPECIAL_VALUE: /* stands behind the header; it may be longer than the one byte for the item size can say */
         itemsize = chunk->source.nbytes - chunk->header_nbytes;
         value = chunk->source.data + chunk->header_nbytes;
+        status = blosc_need(chunk, chunk->header_nbytes, itemsize);
         break;
     default:
         break;
     }
+    if (status != 0)
+        return status;
     if (value == NULL || itemsize == 0 || chunk->nbytes % itemsize != 0)
         return codec_corrupt(error, RINGIO_REASON_HEADER);
     for (size_t i = 0; i < chunk->nbytes; i += itemsize)
@@ -50,6 +54,16 @@ static int fill_special(const struct blosc_chunk *chunk, uint8_t *target, struct
 struct streams {
     const uint8_t *at;
     const uint8_t *end;
+};
+
+/* A block, and how it is read. */
+struct block {
+    size_t nbytes;
+    size_t stream_count;
+    size_t stream_nbytes;
+    size_t prefix_nbytes;   /* of each stream that is decoded */
+    struct interval wanted; /* of each stream */
+    struct streams streams;
 };
 
 static size_t decode_zstd(struct decoder *decoder, const struct blosc_chunk *chunk, struct span stream, uint8_t *target,
@@ -66,21 +80,23 @@ static size_t decode_zstd(struct decoder *decoder, const struct blosc_chunk *chu
     return ZSTD_isError(result) ? 0 : result;
 }
 
-/* Of a stream of 'stream_nbytes' the first 'nbytes'. */
+/* Of a stream of 'stream_nbytes' the first 'nbytes', or all of it; there is room for that.  LZ4 copies the match within
+   which it stops byte by byte, so it should not stop where they are long. */
 static size_t decode_lz4(const struct blosc_chunk *chunk, struct span stream, uint8_t *target, size_t nbytes,
                          size_t stream_nbytes)
 {
     const char *source = (const char *)stream.data;
-    if (nbytes < stream_nbytes) {
+    int has_long_matches = stream.nbytes < stream_nbytes / 32;
+    if (nbytes < stream_nbytes / 2 || (nbytes < stream_nbytes && !has_long_matches)) {
         int part = LZ4_decompress_safe_partial(source, (char *)target, (int)stream.nbytes, (int)nbytes, (int)nbytes);
         return part < 0 ? 0 : (size_t)part;
     }
     int result = chunk->dictionary.data != NULL
-                     ? LZ4_decompress_safe_usingDict(source, (char *)target, (int)stream.nbytes, (int)nbytes,
+                     ? LZ4_decompress_safe_usingDict(source, (char *)target, (int)stream.nbytes, (int)stream_nbytes,
                                                      (const char *)chunk->dictionary.data,
                                                      (int)chunk->dictionary.nbytes)
-                     : LZ4_decompress_safe(source, (char *)target, (int)stream.nbytes, (int)nbytes);
-    return result < 0 ? 0 : (size_t)result;
+                     : LZ4_decompress_safe(source, (char *)target, (int)stream.nbytes, (int)stream_nbytes);
+    return result == (int)stream_nbytes ? nbytes : 0;
 }
 
 static size_t decode_zlib(struct decoder *decoder, struct span stream, uint8_t *target, size_t nbytes)
@@ -109,16 +125,26 @@ static int decode_stream(struct decoder *decoder, const struct blosc_chunk *chun
     }
 }
 
-/* Reads the first 'nbytes' of the next stream of a block, which holds 'stream_nbytes': an int32 size, then so many
-   bytes.  A size of 'stream_nbytes' is stored bytes; in blosc2, 0 is zeros, and a negative one that byte, negated,
-   repeated, behind a token.  '*decoded' is where they are then: 'target', or, stored, where they are. */
-static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk, struct streams *streams,
-                       uint8_t *target, size_t nbytes, size_t stream_nbytes, const uint8_t **decoded,
-                       struct codec_error *error)
+/* Has 'nbytes' of the streams read, from 'at' on. */
+static int need_stream(const struct blosc_chunk *chunk, const uint8_t *at, size_t nbytes)
 {
+    return blosc_need(chunk, (size_t)(at - chunk->source.data), nbytes);
+}
+
+/* Reads the first block->prefix_nbytes of the block's next stream: an int32 size, then so many bytes.  A size of
+   block->stream_nbytes is stored bytes; in blosc2, 0 is zeros, and a negative one that byte, negated, repeated, behind
+   a token.  '*decoded' is where they are then: 'target', or, stored, where they are, of use in block->wanted. */
+static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk, struct block *block, uint8_t *target,
+                       const uint8_t **decoded, struct codec_error *error)
+{
+    struct streams *streams = &block->streams;
+    size_t nbytes = block->prefix_nbytes, stream_nbytes = block->stream_nbytes;
     *decoded = target;
     if (streams->end - streams->at < 4)
         return codec_corrupt(error, RINGIO_REASON_TRUNCATED);
+    int status = need_stream(chunk, streams->at, 4);
+    if (status != 0)
+        return status;
     uint32_t size = read_u32_le(streams->at);
     streams->at += 4;
     size_t rest_nbytes = (size_t)(streams->end - streams->at);
@@ -128,6 +154,8 @@ static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk,
     }
     if (chunk->version > BLOSC1_LAST_VERSION && size > INT32_MAX) {
         uint32_t value = -size; /* of the unsigned: the magnitude */
+        if (rest_nbytes >= 1 && (status = need_stream(chunk, streams->at, 1)) != 0)
+            return status;
         if (rest_nbytes < 1 || value > 255 || !(*streams->at & 1))
             return codec_corrupt(error, RINGIO_REASON_DATA);
         streams->at++;
@@ -138,11 +166,17 @@ static int read_stream(struct decoder *decoder, const struct blosc_chunk *chunk,
         return codec_corrupt(error, RINGIO_REASON_TRUNCATED);
     struct span stream = {streams->at, size};
     streams->at += size;
-    if (size == stream_nbytes)
+    if (size == stream_nbytes) {
         *decoded = stream.data;
-    else if (size > stream_nbytes || !decode_stream(decoder, chunk, stream, target, nbytes, stream_nbytes))
+        return need_stream(chunk, stream.data + block->wanted.first, block->wanted.end - block->wanted.first);
+    }
+    if (size > stream_nbytes)
         return codec_corrupt(error, RINGIO_REASON_DATA);
-    return 0;
+    if ((status = need_stream(chunk, stream.data, size)) != 0)
+        return status;
+    return decode_stream(decoder, chunk, stream, target, nbytes, stream_nbytes)
+               ? 0
+               : codec_corrupt(error, RINGIO_REASON_DATA);
 }
 
 /* A split block has one stream for each byte of an element, which fits a shuffle.  A short last block is never split.
@@ -189,35 +223,23 @@ static uint8_t *filter_target(struct decoder *decoder, const struct blosc_chunk 
     return writers_left == 0 ? target : scratch_take(&decoder->blocks[writers_left % 2], chunk->block_nbytes);
 }
 
-/* Whether the first bytes of a block can be had without the others: LZ4 can stop anywhere, and planes of a byte shuffle
-   that are streams of their own, all cut after the same element, are a smaller shuffle. */
-static int can_stop_early(const struct blosc_chunk *chunk, size_t count)
+/* What is needed of each stream of a block for its bytes in 'wanted'.  Planes of a byte shuffle that are streams of
+   their own, all cut after the same element, are a smaller shuffle. */
+static struct interval wanted_of_streams(const struct blosc_chunk *chunk, const struct block *block,
+                                         struct interval wanted)
 {
-    if (chunk->codec != INNER_LZ4 || chunk->dictionary.data != NULL)
-        return 0;
-    if (count == 1)
-        return chunk->filter_count == 0;
-    return chunk->filter_count == 1 && chunk->filters[0] == BLOSC_SHUFFLE && chunk->filter_itemsizes[0] == count;
+    size_t count = block->stream_count;
+    int are_planes =
+        chunk->filter_count == 1 && chunk->filters[0] == BLOSC_SHUFFLE && chunk->filter_itemsizes[0] == count;
+    if (count > 1 ? !are_planes : chunk->filter_count > 0)
+        return (struct interval){0, block->stream_nbytes};
+    size_t first = wanted.first / count & ~(size_t)63; /* whole vectors for the shuffle */
+    size_t end = ((wanted.end + count - 1) / count + 63) & ~(size_t)63;
+    return (struct interval){first, end < block->stream_nbytes ? end : block->stream_nbytes};
 }
 
-/* How many of the 'stream_nbytes' of each of 'count' streams are needed for the block's first 'end' bytes. */
-static size_t stream_prefix_nbytes(const struct blosc_chunk *chunk, size_t count, size_t stream_nbytes, size_t end)
-{
-    size_t prefix_nbytes = ((end + count - 1) / count + 63) & ~(size_t)63; /* whole vectors for the shuffle */
-    return can_stop_early(chunk, count) && prefix_nbytes < stream_nbytes / 2 ? prefix_nbytes : stream_nbytes;
-}
-
-/* A block, and how it is read. */
-struct block {
-    size_t nbytes;
-    size_t stream_count;
-    size_t stream_nbytes;
-    size_t prefix_nbytes; /* of each stream that is decoded */
-    struct streams streams;
-};
-
-/* Finds block number 'index', of which the first 'end' bytes are wanted. */
-static int find_block(const struct blosc_chunk *chunk, size_t index, size_t end, struct block *block,
+/* Finds block number 'index'.  'wanted' is what is wanted of the chunk, and some of it is in the block. */
+static int find_block(const struct blosc_chunk *chunk, size_t index, struct interval wanted, struct block *block,
                       struct codec_error *error)
 {
     size_t start = index * chunk->block_nbytes;
@@ -230,8 +252,11 @@ static int find_block(const struct blosc_chunk *chunk, size_t index, size_t end,
     if (nbytes % block->stream_count != 0)
         return codec_corrupt(error, RINGIO_REASON_HEADER);
     block->stream_nbytes = nbytes / block->stream_count;
-    block->prefix_nbytes =
-        stream_prefix_nbytes(chunk, block->stream_count, block->stream_nbytes, end < nbytes ? end : nbytes);
+    struct interval inside = {wanted.first > start ? wanted.first - start : 0,
+                              wanted.end - start < nbytes ? wanted.end - start : nbytes};
+    block->wanted = wanted_of_streams(chunk, block, inside);
+    int can_stop_early = chunk->codec == INNER_LZ4 && chunk->dictionary.data == NULL;
+    block->prefix_nbytes = can_stop_early ? block->wanted.end : block->stream_nbytes;
     block->streams =
         (struct streams){chunk->source.data + source_start, chunk->source.data + chunk->source.nbytes};
     return 0;
@@ -255,11 +280,18 @@ static int read_planes(struct decoder *decoder, const struct blosc_chunk *chunk,
     planes->count = chunk->filter_itemsizes[0];
     int status = 0;
     for (size_t i = 0; i < block->stream_count && status == 0; i++)
-        status = read_stream(decoder, chunk, &block->streams, room + i * block->prefix_nbytes, block->prefix_nbytes,
-                             block->stream_nbytes, &planes->at[i], error);
+        status = read_stream(decoder, chunk, block, room + i * block->prefix_nbytes, &planes->at[i], error);
     for (size_t i = 1; i < planes->count && block->stream_count == 1; i++)
         planes->at[i] = planes->at[0] + i * (block->nbytes / planes->count);
     return status;
+}
+
+/* Joins what is wanted of a block's planes: all of it, where they are one stream. */
+static void join_wanted(const struct block *block, const struct planes *planes, uint8_t *target)
+{
+    size_t first = block->wanted.first * block->stream_count / planes->count;
+    size_t end = block->wanted.end * block->stream_count / planes->count;
+    planes_join(planes, first, end - first, target + first * planes->count);
 }
 
 /* Undoes the filters of a block: 'data' is what the streams gave, 'target' the block's place. */
@@ -286,12 +318,12 @@ static int undo_filters(struct decoder *decoder, const struct blosc_chunk *chunk
     return 0;
 }
 
-/* Decodes the first 'end' bytes of a block, or more. */
-static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk, size_t index, size_t end,
+/* Decodes a block, or what is in 'wanted' of it, and perhaps more. */
+static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk, size_t index, struct interval wanted,
                         uint8_t *chunk_target, struct codec_error *error)
 {
     struct block block;
-    int status = find_block(chunk, index, end, &block, error);
+    int status = find_block(chunk, index, wanted, &block, error);
     if (status != 0)
         return status;
     uint8_t *target = chunk_target + index * chunk->block_nbytes;
@@ -299,7 +331,7 @@ static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk
         struct planes planes;
         status = read_planes(decoder, chunk, &block, &planes, error);
         if (status == 0)
-            planes_join(&planes, 0, block.prefix_nbytes * block.stream_count / planes.count, target);
+            join_wanted(&block, &planes, target);
         return status;
     }
     uint8_t *data = filter_target(decoder, chunk, chunk->filter_count, target);
@@ -308,23 +340,23 @@ static int decode_block(struct decoder *decoder, const struct blosc_chunk *chunk
     for (size_t i = 0; i < block.stream_count; i++) {
         uint8_t *place = data + i * block.prefix_nbytes;
         const uint8_t *decoded;
-        status = read_stream(decoder, chunk, &block.streams, place, block.prefix_nbytes, block.stream_nbytes, &decoded,
-                             error);
+        status = read_stream(decoder, chunk, &block, place, &decoded, error);
         if (status != 0)
             return status;
         if (decoded != place)
-            memcpy(place, decoded, block.prefix_nbytes);
+            memcpy(place + block.wanted.first, decoded + block.wanted.first, block.wanted.end - block.wanted.first);
     }
     return undo_filters(decoder, chunk, data, chunk_target, target, block.prefix_nbytes * block.stream_count);
 }
 
 /* Gives the chunk's planes away as they are, where that is welcome.  Returns 0, -status, or 1 where they are not. */
-static int give_planes(struct decoder *decoder, const struct blosc_chunk *chunk, size_t end, struct codec_error *error)
+static int give_planes(struct decoder *decoder, const struct blosc_chunk *chunk, struct interval wanted,
+                       struct codec_error *error)
 {
     if (decoder->planes.count == 0 || chunk->block_count != 1)
         return 1;
     struct block block;
-    int status = find_block(chunk, 0, end, &block, error);
+    int status = find_block(chunk, 0, wanted, &block, error);
     if (status != 0)
         return status;
     if (!has_planes(chunk, &block) || chunk->filter_itemsizes[0] != decoder->planes.count)
@@ -332,39 +364,69 @@ static int give_planes(struct decoder *decoder, const struct blosc_chunk *chunk,
     return read_planes(decoder, chunk, &block, &decoder->planes, error);
 }
 
+/* Has everything read that the blocks in 'wanted' can need, where there are several: at once, as each could come from a
+   disk. */
+static int need_blocks(const struct blosc_chunk *chunk, struct interval wanted, struct codec_error *error)
+{
+    if (chunk->parts == NULL || chunk->block_count < 2)
+        return 0;
+    const uint8_t *starts = chunk->source.data + chunk->header_nbytes;
+    size_t from = chunk->source.nbytes, last = 0, end = chunk->source.nbytes;
+    for (size_t i = wanted.first / chunk->block_nbytes; i < chunk->block_count; i++) {
+        if (i * chunk->block_nbytes >= wanted.end)
+            break;
+        uint32_t start = read_u32_le(starts + 4 * i);
+        if (start < chunk->blocks_start || start >= chunk->source.nbytes)
+            return codec_corrupt(error, RINGIO_REASON_HEADER);
+        from = start < from ? start : from;
+        last = start > last ? start : last;
+    }
+    for (size_t i = 0; i < chunk->block_count; i++) { /* threads may have written them in any order */
+        uint32_t start = read_u32_le(starts + 4 * i);
+        end = start > last && start < end ? start : end;
+    }
+    return blosc_need(chunk, from, end - from);
+}
+
 int codec_blosc_decode(struct decoder *decoder, const struct ringio_codec *codec, struct span source, uint8_t *target,
                        size_t target_nbytes, struct span *decoded, struct codec_error *error)
 {
     (void)target_nbytes;
-    struct blosc_chunk chunk = {.source = source};
+    struct blosc_chunk chunk = {.source = source, .parts = decoder->parts};
     int status = blosc_read_header(&chunk, error);
     if (status == 0)
         status = codec_check_size(codec, error, chunk.nbytes);
     if (status != 0)
         return status;
     *decoded = (struct span){target, chunk.nbytes};
+    struct interval wanted = {decoder->wanted.first,
+                              decoder->wanted.end < chunk.nbytes ? decoder->wanted.end : chunk.nbytes};
+    int wants_some = wanted.first < wanted.end;
     if (blosc_special(&chunk) != SPECIAL_NONE)
         return fill_special(&chunk, target, error);
     if (chunk.flags & FLAG_STORED) {
         decoded->data = source.data + chunk.header_nbytes; /* nothing to be done, so nothing is copied */
-        return chunk.nbytes == source.nbytes - chunk.header_nbytes ? 0 : codec_corrupt(error, RINGIO_REASON_HEADER);
+        if (chunk.nbytes != source.nbytes - chunk.header_nbytes)
+            return codec_corrupt(error, RINGIO_REASON_HEADER);
+        return wants_some ? blosc_need(&chunk, chunk.header_nbytes + wanted.first, wanted.end - wanted.first) : 0;
     }
     status = blosc_read_tables(&chunk, error);
-    struct interval wanted = decoder->wanted;
     if (chunk.filter_count > 0 && chunk.filters[0] == BLOSC_DELTA)
-        wanted = (struct interval){0, SIZE_MAX}; /* each block refers to the first */
-    if (status == 0 && wanted.first < wanted.end) {
-        status = give_planes(decoder, &chunk, wanted.end, error);
+        wanted = (struct interval){0, chunk.nbytes}; /* each block refers to the first */
+    if (status == 0 && wants_some)
+        status = need_blocks(&chunk, wanted, error);
+    if (status == 0 && wants_some) {
+        status = give_planes(decoder, &chunk, wanted, error);
         if (status <= 0) {
             decoded->data = NULL;
             return status;
         }
         status = 0;
     }
-    for (size_t i = 0; i < chunk.block_count && status == 0; i++) {
+    for (size_t i = 0; i < chunk.block_count && status == 0 && wants_some; i++) {
         size_t start = i * chunk.block_nbytes;
         if (start < wanted.end && start + chunk.block_nbytes > wanted.first)
-            status = decode_block(decoder, &chunk, i, wanted.end - start, target, error);
+            status = decode_block(decoder, &chunk, i, wanted, target, error);
     }
     return status;
 }

@@ -28,6 +28,7 @@ enum special { SPECIAL_NONE, SPECIAL_ZEROS, SPECIAL_NAN, SPECIAL_VALUE, SPECIAL_
 
 struct blosc_chunk {
     struct span source;
+    struct parts *parts; /* not NULL: not all of 'source' has been read */
     size_t header_nbytes;
     size_t nbytes; /* decoded */
     size_t block_nbytes;
@@ -50,6 +51,13 @@ int blosc_read_header(struct blosc_chunk *chunk, struct codec_error *error);
 /* blosc_read_tables() does the same for what only chunks with blocks have: the table of their starts, and perhaps a
    dictionary. */
 int blosc_read_tables(struct blosc_chunk *chunk, struct codec_error *error);
+
+/* blosc_need() has 'nbytes' of the source read, from byte 'at' on, where they are not there yet: all that is looked at
+   behind the first CODEC_PARTS_HEAD_NBYTES is asked for before.  They lie in the source.  Returns 0 or -status. */
+static inline int blosc_need(const struct blosc_chunk *chunk, size_t at, size_t nbytes)
+{
+    return chunk->parts == NULL ? 0 : parts_need(chunk->parts, at, at + nbytes);
+}
 
 /* What a chunk without blocks consists of: enum special. */
 static inline uint32_t blosc_special(const struct blosc_chunk *chunk)

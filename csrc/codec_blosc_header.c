@@ -97,14 +97,23 @@ int blosc_read_tables(struct blosc_chunk *chunk, struct codec_error *error)
     if (chunk->block_count > rest_nbytes / 4)
         return codec_corrupt(error, RINGIO_REASON_HEADER);
     chunk->blocks_start = chunk->header_nbytes + 4 * chunk->block_count;
+    if (chunk->parts != NULL)
+        chunk->parts->in_blocks = chunk->block_count > 1;
+    int status = blosc_need(chunk, 0, chunk->blocks_start);
+    if (status != 0)
+        return status;
     if (!(chunk->flags2 & FLAG_DICTIONARY))
         return 0;
     rest_nbytes -= 4 * chunk->block_count;
     if (rest_nbytes < 4)
         return codec_corrupt(error, RINGIO_REASON_HEADER);
+    if ((status = blosc_need(chunk, chunk->blocks_start, 4)) != 0)
+        return status;
     uint32_t nbytes = read_u32_le(chunk->source.data + chunk->blocks_start);
     if (nbytes == 0 || nbytes > MAX_DICTIONARY_NBYTES || nbytes > rest_nbytes - 4)
         return codec_corrupt(error, RINGIO_REASON_HEADER);
+    if ((status = blosc_need(chunk, chunk->blocks_start + 4, nbytes)) != 0)
+        return status;
     chunk->dictionary = (struct span){chunk->source.data + chunk->blocks_start + 4, nbytes};
     chunk->blocks_start += 4 + nbytes;
     return 0;

@@ -21,6 +21,7 @@ struct decoder {
     struct libdeflate_decompressor *deflate; /* made at first use */
     struct scratch steps[2];                 /* between the steps of a chain, in turns */
     struct interval wanted;                  /* of what the running step gives */
+    struct parts *parts;                     /* not NULL: not all of the running step's source has been read */
     struct planes planes;                    /* of the running step: what it may give, then what it gave */
     struct planes source_planes;             /* what the running step is given in place of a source with data, if any */
     struct scratch blocks[2];                /* between the filters of a blosc block, in turns */

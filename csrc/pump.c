@@ -114,7 +114,7 @@ static int start(struct pump *pump, struct ringio_job *job, uint64_t request_ind
     } else if (status == 1 && work->slot.want_nbytes == 0) {
         work_run(pump, work, 0);
     } else if (status == 1) {
-        work->counted_nbytes = work->slot.want_nbytes;
+        work->counted_nbytes = work_nbytes(work);
         pump->was_direct = work->slot.block_nbytes > 0;
         pump->in_flight++;
         pump->in_flight_nbytes += work->counted_nbytes;
@@ -319,15 +319,13 @@ int pump_run_inline(struct pump *pump, struct ringio_job *job, uint64_t nbytes_m
     for (uint64_t request = 0; finished && request < job->plan.request_count; request++) {
         struct work *work = work_take(pump);
         int status = work_begin(pump, work, job, request);
-        nbytes += status == 1 ? work->slot.want_nbytes : 0;
+        nbytes += status == 1 ? work_nbytes(work) : 0;
         int waits = status == -EAGAIN || nbytes > nbytes_max;
         if (!waits && status == 1 && work->slot.file->data)
             run_in_memory(pump, work);
         else if (!waits && status == 1 && work->slot.want_nbytes == 0)
             run_without_bytes(pump, work);
-        else if (!waits && status == 1 && read_cached(pump, work))
-            work_complete(pump, work);
-        else
+        else if (waits || status != 1 || !read_cached(pump, work) || work_complete(pump, work))
             waits |= status == 1;
         if (waits) {
             atomic_store_explicit(&job->cursor, request, memory_order_relaxed);

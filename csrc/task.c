@@ -153,10 +153,24 @@ static struct interval wanted_bytes(const struct ringio_plan *plan, const struct
     return wanted;
 }
 
+uint64_t task_parts_nbytes(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes)
+{
+    const struct ringio_chain *chain = &plan->chains[task->chain];
+    if (!codec_takes_parts(chain, plan->codecs))
+        return source_nbytes;
+    struct interval wanted = wanted_bytes(plan, task);
+    if (wanted.first >= wanted.end || wanted.end - wanted.first >= chain->decoded_nbytes)
+        return source_nbytes;
+    double share = (double)(wanted.end - wanted.first) / (double)chain->decoded_nbytes;
+    uint64_t stream_count = layout_of(plan, task->first_projection)->itemsize; /* if each byte of an element is one */
+    uint64_t nbytes = (uint64_t)((double)source_nbytes * share) + stream_count * PARTS_READ_NBYTES_MIN;
+    return nbytes < source_nbytes ? nbytes : source_nbytes;
+}
+
 /* Decodes 'source' to 'target', or to 'planes', or not at all where it is decoded already. */
-static int decode(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *target,
-                  struct interval wanted, struct decoder *decoder, struct span *decoded, struct planes *planes,
-                  struct ringio_failure *failure)
+static int decode(const struct ringio_plan *plan, const struct ringio_task *task, struct span source,
+                  struct parts *parts, uint8_t *target, struct interval wanted, struct decoder *decoder,
+                  struct span *decoded, struct planes *planes, struct ringio_failure *failure)
 {
     const struct ringio_chain *chain = &plan->chains[task->chain];
     if (chain->codec_count == 0) {
@@ -170,8 +184,8 @@ static int decode(const struct ringio_plan *plan, const struct ringio_task *task
         return -RINGIO_WRONG_SIZE;
     }
     struct codec_error error = {0};
-    int status = codec_decode_chain(decoder, chain, plan->codecs, source, target, (size_t)chain->decoded_nbytes, wanted,
-                                    decoded, planes, &error);
+    int status = codec_decode_chain(decoder, chain, plan->codecs, source, parts, target,
+                                    (size_t)chain->decoded_nbytes, wanted, decoded, planes, &error);
     failure->got = error.got;
     failure->expected = error.expected;
     failure->step = error.step;
@@ -194,8 +208,8 @@ static void copy(const struct scatter_walk *walk, const uint8_t *decoded, uint8_
 /* A chunk with one box, as most are: the box is looked at once, before decoding, for the target's cache lines take as
    long to come as a small chunk to decode. */
 static int run_one_box(const struct ringio_plan *plan, const struct ringio_task *task, struct span source,
-                       uint64_t decoded_nbytes, uint8_t *scratch, struct decoder *decoder, struct span *decoded,
-                       struct ringio_failure *failure)
+                       struct parts *parts, uint64_t decoded_nbytes, uint8_t *scratch, struct decoder *decoder,
+                       struct span *decoded, struct ringio_failure *failure)
 {
     struct scatter_walk walk;
     uint8_t *target = target_of(plan, task->first_projection);
@@ -207,7 +221,7 @@ static int run_one_box(const struct ringio_plan *plan, const struct ringio_task 
     struct interval wanted = {walk.source_first, walk.source_end};
     struct planes planes = {.count = place == scratch && scatter_takes_planes(&walk) ? walk.itemsize : 0};
     uint64_t begin_ns = trace_begin();
-    status = decode(plan, task, source, place, wanted, decoder, decoded, &planes, failure);
+    status = decode(plan, task, source, parts, place, wanted, decoder, decoded, &planes, failure);
     if (status)
         return status;
     uint64_t decoded_ns = trace_decoded(plan, task, begin_ns, decoded->nbytes);
@@ -220,10 +234,11 @@ static int run_one_box(const struct ringio_plan *plan, const struct ringio_task 
 }
 
 static int run_boxes(const struct ringio_plan *plan, const struct ringio_task *task, struct span source,
-                     uint8_t *scratch, struct decoder *decoder, struct span *decoded, struct ringio_failure *failure)
+                     struct parts *parts, uint8_t *scratch, struct decoder *decoder, struct span *decoded,
+                     struct ringio_failure *failure)
 {
     uint64_t begin_ns = trace_begin();
-    int status = decode(plan, task, source, scratch, wanted_bytes(plan, task), decoder, decoded, NULL, failure);
+    int status = decode(plan, task, source, parts, scratch, wanted_bytes(plan, task), decoder, decoded, NULL, failure);
     if (status)
         return status;
     uint64_t decoded_ns = trace_decoded(plan, task, begin_ns, decoded->nbytes);
@@ -237,15 +252,15 @@ static int run_boxes(const struct ringio_plan *plan, const struct ringio_task *t
     return status;
 }
 
-int task_run(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *scratch,
-             struct decoder *decoder, struct counters *counters, struct ringio_failure *failure)
+int task_run(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, struct parts *parts,
+             uint8_t *scratch, struct decoder *decoder, struct counters *counters, struct ringio_failure *failure)
 {
     const struct ringio_chain *chain = &plan->chains[task->chain];
     uint64_t decoded_nbytes = chain->decoded_nbytes == RINGIO_SAME_SIZE ? source.nbytes : chain->decoded_nbytes;
     struct span decoded;
     int status = task->projection_count == 1
-                     ? run_one_box(plan, task, source, decoded_nbytes, scratch, decoder, &decoded, failure)
-                     : run_boxes(plan, task, source, scratch, decoder, &decoded, failure);
+                     ? run_one_box(plan, task, source, parts, decoded_nbytes, scratch, decoder, &decoded, failure)
+                     : run_boxes(plan, task, source, parts, scratch, decoder, &decoded, failure);
     if (status)
         return status;
     counter_add(&counters->tasks, 1);

@@ -40,7 +40,7 @@ int task_check_plan(const struct ringio_plan *plan);
 /* task_check() checks the indices of 'task'.  Returns 0, or -RINGIO_BAD_PLAN with failure->got saying what. */
 int task_check(const struct ringio_plan *plan, const struct ringio_task *task, struct ringio_failure *failure);
 
-/* The next five take a task that task_check() passed. */
+/* The next six take a task that task_check() passed. */
 
 /* task_place() gives where 'source_nbytes' of a task that needs no decoding land in one piece, or NULL: then they
    cannot be read straight into the target. */
@@ -54,10 +54,15 @@ uint8_t *task_walk(const struct ringio_plan *plan, const struct ringio_task *tas
 /* task_scratch_nbytes() says how much room task_run() wants for decoding; 0 where it decodes into the target. */
 uint64_t task_scratch_nbytes(const struct ringio_plan *plan, const struct ringio_task *task);
 
-/* task_run() decodes 'source' and scatters it to every projection.  'scratch' holds task_scratch_nbytes().  Returns 0
-   or -status with 'failure' (step, got, expected) filled in. */
-int task_run(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, uint8_t *scratch,
-             struct decoder *decoder, struct counters *counters, struct ringio_failure *failure);
+/* task_parts_nbytes() says how many of the 'source_nbytes' of a task its boxes need, more or less: all where its codecs
+   cannot do without the others. */
+uint64_t task_parts_nbytes(const struct ringio_plan *plan, const struct ringio_task *task, uint64_t source_nbytes);
+
+/* task_run() decodes 'source' and scatters it to every projection.  With 'parts', which may be NULL, not all of
+   'source' has been read.  'scratch' holds task_scratch_nbytes().  Returns 0 or -status with 'failure' (step, got,
+   expected) filled in. */
+int task_run(const struct ringio_plan *plan, const struct ringio_task *task, struct span source, struct parts *parts,
+             uint8_t *scratch, struct decoder *decoder, struct counters *counters, struct ringio_failure *failure);
 
 /* task_fill() writes the fill value to every projection.  Returns 0 or -RINGIO_BAD_PLAN. */
 int task_fill(const struct ringio_plan *plan, const struct ringio_task *task, struct counters *counters,

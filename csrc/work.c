@@ -215,13 +215,13 @@ static int source_of(const struct work *work, const struct ringio_task *task, ui
     return 0;
 }
 
-static int run_task(struct pump *pump, const struct work *work, const struct ringio_task *task, struct span source,
-                    struct ringio_failure *failure)
+int work_run_task(struct pump *pump, const struct work *work, const struct ringio_task *task, struct span source,
+                  struct parts *parts, struct counters *counters, struct ringio_failure *failure)
 {
     uint8_t *scratch = work->buffers.scratch ? work->buffers.scratch : slab_small_scratch(pump->slab);
     if (!scratch)
         return -ENOMEM;
-    return task_run(&work->job->plan, task, source, scratch, pump->decoder, &pump->counters, failure);
+    return task_run(&work->job->plan, task, source, parts, scratch, pump->decoder, counters, failure);
 }
 
 void work_run(struct pump *pump, struct work *work, uint64_t got_nbytes)
@@ -232,7 +232,7 @@ void work_run(struct pump *pump, struct work *work, uint64_t got_nbytes)
         struct span source;
         int status = source_of(work, task, got_nbytes, &source, &failure);
         if (status == 0)
-            status = run_task(pump, work, task, source, &failure);
+            status = work_run_task(pump, work, task, source, NULL, &pump->counters, &failure);
         if (status)
             fail_task(work, (uint64_t)work->request->first_task + i, status, &failure);
     }
@@ -259,7 +259,7 @@ static int run_task_alone(struct pump *pump, struct work *work, const struct rin
         return -RINGIO_CHANGED;
     counter_add(&pump->counters.bytes_read, (uint64_t)got);
     source.data = data;
-    return run_task(pump, work, task, source, failure);
+    return work_run_task(pump, work, task, source, NULL, &pump->counters, failure);
 }
 
 /* A read of several pieces failed: each is tried alone, so that one bad sector costs one piece. */
@@ -352,6 +352,10 @@ int work_complete(struct pump *pump, struct work *work)
         work_read_rest(pump, work);
     }
     int is_complete = slot->got_nbytes == slot->want_nbytes;
+    if (work->in_parts && is_complete)
+        return work_run_parts(pump, work);
+    if (work->in_parts)
+        work_end_parts(work);
     if (!is_complete && (slot->vectors || (slot->result < 0 && slot->data && work->request->task_count > 1)))
         run_tasks_alone(pump, work);
     else if (!is_complete && slot->result < 0)

@@ -25,6 +25,12 @@ struct work {
     uint32_t retries;
     int placed; /* the bytes go straight into the target, or into several, by 'vectors' */
     struct vectors vectors;
+    int in_parts;            /* only the bytes that the codec of its chunks asks for are read: work_parts.c */
+    struct parts parts;      /* of the chunk whose turn it is */
+    uint64_t parts_offset;   /* where that begins */
+    struct interval missing; /* what its codec asked for last */
+    uint64_t parts_nbytes;   /* read at its request */
+    uint32_t misses;         /* how often it was not there */
     struct work *next; /* in the list of idle ones */
 };
 
@@ -48,6 +54,12 @@ struct pump {
     uint64_t in_flight_nbytes;
     uint64_t round_ns; /* when the last completions were done with */
 };
+
+/* How much memory a request is read to. */
+static inline uint64_t work_nbytes(const struct work *work)
+{
+    return work->in_parts ? work->want_nbytes : work->slot.want_nbytes;
+}
 
 /* work_take() gives an idle work; there must be one.  work_drop() takes one back that came to nothing, work_give()
    one whose request is over: everything that it held is given back. */

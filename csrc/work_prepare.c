@@ -66,6 +66,7 @@ static void aim(struct pump *pump, struct work *work, const struct direct_mode *
     slot->want_nbytes = work->want_nbytes;
     slot->got_nbytes = 0;
     slot->block_nbytes = 0;
+    work->in_parts = 0;
     slot->vectors = NULL;
     slot->data = place_of(work);
     if (mode->block_nbytes) {
@@ -95,12 +96,15 @@ int work_prepare(struct pump *pump, struct work *work)
             return 0;
         if (!work->held->file->data)
             work->buffers.source_nbytes = work->slot.want_nbytes;
+        work->in_parts = work->slot.block_nbytes == 0 && work_takes_parts(pump, work);
         work->buffers.scratch_nbytes = large_scratch_nbytes(work);
         needed = work->buffers.source_nbytes + work->buffers.scratch_nbytes;
         status = slab_take(pump->slab, &work->buffers);
         mode.block_nbytes = 0; /* no limit is too low just because of whole blocks */
     } while (status == -RINGIO_NO_MEMORY && work->slot.block_nbytes);
     work->slot.data = work->buffers.source;
+    if (status == 0 && work->in_parts)
+        work_begin_parts(work);
     if (status == -RINGIO_NO_MEMORY)
         work_fail(work, status, needed, slab_limit(slab_memory_limit(pump->slab)));
     else if (status && status != -EAGAIN)

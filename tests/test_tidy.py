@@ -95,7 +95,7 @@ RINGIO_ZARR_FLOORS = [
 ]
 C_FLOORS = [
     ["ringio_api", "planning_api", "trace_api"],
-    ["ringio", "sort", "planes", "sums", "clock", "thread"],
+    ["ringio", "sort", "parts", "planes", "sums", "clock", "thread"],
     ["direct"],
     ["trace", "bell", "cffi_prelude", "plan", "plan_points", "scatter", "strings", "slab", "files", "codec"],
     ["codec_private", "task", "job", "paths", "narrow"],
@@ -119,7 +119,7 @@ C_FLOORS = [
     ["backend_private", "aligned"],
     ["backend_aio", "work"],
     ["work_private"],
-    ["work_prepare", "backend_faulty", "backend_memory", "backend_pread", "backend_uring"],
+    ["work_prepare", "work_parts", "backend_faulty", "backend_memory", "backend_pread", "backend_uring"],
     ["pump"],
     ["reader"],
     ["worker", "fork", "chunk"],

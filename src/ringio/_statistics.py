@@ -18,11 +18,13 @@ class Statistics(NamedTuple):
         tasks: chunks, or pieces of ranges, that were decoded and put in their places.
         projections: boxes that were put in their places.
         bytes_read: bytes that the requests fetched, gaps included.
-        bytes_asked: encoded bytes of all tasks; more than ``bytes_read`` where ranges overlap.
+        bytes_asked: encoded bytes of all tasks; more than ``bytes_read`` where ranges overlap, or parts of large blosc
+            chunks were wanted.
         bytes_decoded: what they decoded to.
         coalesced_requests: requests that served more than one task.
         direct_requests: requests that were read past the page cache, wholly or in part.
-        retries: reads that were submitted again: short, EAGAIN, EINTR; requests of objects that were tried again.
+        retries: reads that were submitted again: short, EAGAIN, EINTR, for more of a blosc chunk; requests of objects
+            that were tried again.
         opens: files opened.
         stats_calls: stat(2) calls that checked whether an open file is still the one at its path.
         inline_jobs: small batches that the calling thread did itself.

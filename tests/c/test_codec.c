@@ -34,7 +34,7 @@ static struct guarded make_guarded(void)
     return (struct guarded){pages + CAPACITY_NBYTES};
 }
 
-static struct guarded source_pages, target_pages;
+static struct guarded source_pages, target_pages, parts_pages;
 static struct decoder *decoder;
 static struct interval wanted = {0, SIZE_MAX};
 
@@ -50,7 +50,8 @@ static void check_planes(const struct ringio_chain *chain, const struct ringio_c
     CHECK(expected && joined);
     if (status == 0 && nbytes > 0)
         memcpy(expected, decoded.data, nbytes);
-    CHECK(codec_decode_chain(decoder, chain, codecs, source, target, nbytes, wanted, &size, &planes, &error) == status);
+    CHECK(codec_decode_chain(decoder, chain, codecs, source, NULL, target, nbytes, wanted, &size, &planes, &error) ==
+          status);
     if (status == 0 && planes.count) {
         size_t end = (wanted.end < nbytes ? wanted.end : nbytes) / itemsize * itemsize;
         CHECK(planes.count == itemsize && size.nbytes == nbytes && nbytes % itemsize == 0);
@@ -59,6 +60,48 @@ static void check_planes(const struct ringio_chain *chain, const struct ringio_c
     }
     free(expected);
     free(joined);
+}
+
+static const uint8_t *whole; /* what read_part() reads from */
+
+static int read_part(struct parts *parts, size_t first, size_t end)
+{
+    CHECK(first < end && end <= parts->nbytes);
+    memcpy(parts_pages.end - parts->nbytes + first, whole + first, end - first);
+    return 0;
+}
+
+static int stop_reading(struct parts *parts, size_t first, size_t end)
+{
+    CHECK(first < end && end <= parts->nbytes);
+    return -EAGAIN;
+}
+
+/* Decodes again, now from a source of which only the head is there, and what was asked for: the same must come of it.
+   With nothing but the head it stops, or needs no more. */
+static void check_parts(const struct ringio_chain *chain, const struct ringio_codec *codecs, struct span source,
+                        int status, struct span decoded)
+{
+    if (!codec_takes_parts(chain, codecs) || source.nbytes < CODEC_PARTS_HEAD_NBYTES)
+        return;
+    size_t nbytes = chain->decoded_nbytes, end = wanted.end < nbytes ? wanted.end : nbytes;
+    uint8_t *holes = parts_pages.end - source.nbytes, *target = malloc(nbytes + 1);
+    CHECK(target);
+    whole = source.data;
+    for (int goes_on = 0; goes_on <= 1; goes_on++) {
+        struct parts parts = {.nbytes = source.nbytes, .read = goes_on ? read_part : stop_reading};
+        struct span again = {0};
+        struct codec_error error;
+        memset(holes, 0x5a, source.nbytes);
+        memcpy(holes, source.data, CODEC_PARTS_HEAD_NBYTES);
+        parts_add(&parts, 0, CODEC_PARTS_HEAD_NBYTES);
+        int result = codec_decode_chain(decoder, chain, codecs, (struct span){holes, source.nbytes}, &parts, target,
+                                        nbytes, wanted, &again, NULL, &error);
+        CHECK(result == status || (result == -EAGAIN && !goes_on));
+        if (result == 0 && wanted.first < end)
+            CHECK(memcmp(again.data + wanted.first, decoded.data + wanted.first, end - wanted.first) == 0);
+    }
+    free(target);
 }
 
 /* Decodes a copy of 'encoded' that ends where its page does, into as many bytes as 'chain' says. */
@@ -73,10 +116,12 @@ static int decode(const struct ringio_chain *chain, const struct ringio_codec *c
     struct span copy = {source, encoded.nbytes};
     for (uint32_t itemsize = PLANES_MAX; itemsize >= 1; itemsize /= 2) {
         memset(target, 0xa5, chain->decoded_nbytes);
-        int status = codec_decode_chain(decoder, chain, codecs, copy, target, chain->decoded_nbytes, wanted, decoded,
-                                        NULL, error);
-        if (itemsize == 1)
+        int status = codec_decode_chain(decoder, chain, codecs, copy, NULL, target, chain->decoded_nbytes, wanted,
+                                        decoded, NULL, error);
+        if (itemsize == 1) {
+            check_parts(chain, codecs, copy, status, *decoded);
             return status;
+        }
         check_planes(chain, codecs, copy, target, itemsize, status, *decoded);
     }
     return 0;
@@ -314,6 +359,26 @@ static void test_wanted(void)
     wanted = (struct interval){0, SIZE_MAX};
 }
 
+/* A blosc2 chunk of one value, which may be as long as the chunk: of it, too, all is asked for. */
+static void test_long_value(void)
+{
+    enum { VALUE_NBYTES = DECODED_NBYTES / 4, HEADER_NBYTES = 32 };
+    static uint8_t chunk[HEADER_NBYTES + VALUE_NBYTES] = {5, 1, 0x05, 2, [31] = 3 << 4};
+    put_u32_le(chunk + 4, (uint32_t)DECODED_NBYTES);
+    put_u32_le(chunk + 8, (uint32_t)DECODED_NBYTES);
+    put_u32_le(chunk + 12, sizeof chunk);
+    memcpy(chunk + HEADER_NBYTES, plain, VALUE_NBYTES);
+    struct ringio_codec codec = {.kind = RINGIO_CODEC_BLOSC, .decoded_nbytes = DECODED_NBYTES};
+    struct ringio_chain chain = {
+        .decoded_nbytes = DECODED_NBYTES, .encoded_nbytes_max = CAPACITY_NBYTES, .codec_count = 1};
+    struct span decoded = {0};
+    struct codec_error error;
+    wanted = (struct interval){600, 900};
+    CHECK(decode(&chain, &codec, (struct span){chunk, sizeof chunk}, &decoded, &error) == 0);
+    CHECK(decoded.nbytes == DECODED_NBYTES && memcmp(decoded.data + 600, plain + 600, 300) == 0);
+    wanted = (struct interval){0, SIZE_MAX};
+}
+
 static void test_truncation(void)
 {
     for (size_t i = 0; i < ENCODER_COUNT; i++) {
@@ -386,7 +451,7 @@ static void test_blosclz_overflow(void)
     struct span decoded;
     struct codec_error error;
     struct span source = {chunk, HEADER_NBYTES + STREAM_NBYTES};
-    int status = codec_decode_chain(decoder, &chain, &codec, source, target, (size_t)codec.decoded_nbytes, wanted,
+    int status = codec_decode_chain(decoder, &chain, &codec, source, NULL, target, (size_t)codec.decoded_nbytes, wanted,
                                     &decoded, NULL, &error);
     CHECK(status == -RINGIO_CORRUPT && error.got == RINGIO_REASON_DATA);
     free(chunk);
@@ -423,10 +488,10 @@ static void test_no_codec(void)
     struct ringio_chain chain = {.decoded_nbytes = RINGIO_SAME_SIZE, .encoded_nbytes_max = UINT64_MAX};
     struct span decoded, source = {plain, 100};
     struct codec_error error;
-    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, wanted, &decoded, NULL, &error) == 0);
+    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, NULL, 0, wanted, &decoded, NULL, &error) == 0);
     CHECK(decoded.data == plain && decoded.nbytes == 100);
     chain.decoded_nbytes = 99;
-    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, 0, wanted, &decoded, NULL, &error) ==
+    CHECK(codec_decode_chain(decoder, &chain, NULL, source, NULL, NULL, 0, wanted, &decoded, NULL, &error) ==
           -RINGIO_WRONG_SIZE);
 }
 
@@ -434,11 +499,13 @@ int main(void)
 {
     source_pages = make_guarded();
     target_pages = make_guarded();
+    parts_pages = make_guarded();
     decoder = decoder_new();
     CHECK(decoder);
     fill_plain();
     test_round_trips();
     test_wanted();
+    test_long_value();
     test_truncation();
     test_damage();
     test_absurd_sizes();

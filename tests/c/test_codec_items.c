@@ -37,8 +37,8 @@ static int decode_steps(const struct ringio_codec *codecs, uint32_t step_count, 
         memcpy(copy, source.data, source.nbytes);
     memset(target_end - nbytes, 0xa5, nbytes);
     struct codec_error error;
-    return codec_decode_chain(decoder, &chain, codecs, (struct span){copy, source.nbytes}, target_end - nbytes, nbytes,
-                              (struct interval){0, SIZE_MAX}, decoded, NULL, &error);
+    return codec_decode_chain(decoder, &chain, codecs, (struct span){copy, source.nbytes}, NULL, target_end - nbytes,
+                              nbytes, (struct interval){0, SIZE_MAX}, decoded, NULL, &error);
 }
 
 static int decode(const struct ringio_codec *codec, struct span source, struct span *decoded)
@@ -275,8 +275,8 @@ static void test_chains(void)
         memset(target, 0xa5, nbytes);
         struct span decoded;
         struct codec_error error;
-        CHECK(codec_decode_chain(decoder, &chain, codecs, (struct span){source, first_nbytes}, target, nbytes, wanted,
-                                 &decoded, NULL, &error) == 0);
+        CHECK(codec_decode_chain(decoder, &chain, codecs, (struct span){source, first_nbytes}, NULL, target, nbytes,
+                                 wanted, &decoded, NULL, &error) == 0);
         CHECK(decoded.nbytes == nbytes);
         CHECK(memcmp(decoded.data + wanted.first, expected + wanted.first, end - wanted.first) == 0);
     }
