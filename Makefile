@@ -73,7 +73,7 @@ asan: build/asan/build.ninja ## the tests in C under the address and undefined-b
 tsan: build/tsan/build.ninja ## the tests in C under the thread sanitizer
 	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 RINGIO_TEST_TSAN=1 \
 	$$(setarch -R true 2> /dev/null && echo setarch -R) \
-	$(MESON) test -C build/tsan --print-errorlogs --timeout-multiplier 10
+	$(MESON) test -C build/tsan --no-suite one-thread --print-errorlogs --timeout-multiplier 10
 
 # -fno-wrapv: with -fwrapv, which Python's flags bring in, UBSan sees no overflow.
 build/asan/build.ninja: SANITIZE = address,undefined -Dc_args='-fno-wrapv -fno-omit-frame-pointer'
