@@ -19,7 +19,7 @@ from ._ranges import Ranges
 from ._records import FILE, PROJECTION
 
 if TYPE_CHECKING:
-    from ._object_work import Found
+    from ._object_lookup import Found
 
 I64: TypeAlias = NDArray[np.int64]
 

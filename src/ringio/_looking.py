@@ -12,7 +12,7 @@ from ._reading import Steps, Work
 from ._states import ObjectState
 
 if TYPE_CHECKING:
-    from ._object_work import Found
+    from ._object_lookup import Found
 
 
 def look_up(

@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from . import _spans
 from ._failures import TaskFailure
 from ._object_kept import Kept
+from ._object_lookup import Found, ask_for_head
 from ._object_one import Object
 from ._object_place import Placer
 from ._object_pool import Pool, Run, Unit
 from ._object_store import Answer, Buffer, Store, Version
-from ._object_work import CHANGED_TEXT, Found, Work, ask_for_head, check_answer, check_nbytes, problem_of
+from ._object_work import CHANGED_TEXT, Work, check_answer, check_nbytes, problem_of
 from ._plan import Plan
 from ._progress import Watcher
 from ._records import MAX_U64

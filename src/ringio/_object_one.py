@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._object_work import Found
+from ._object_lookup import Found
 from ._store_errors import Problem
 from ._stores import Place
 

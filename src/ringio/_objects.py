@@ -18,9 +18,10 @@ from ._failures import TaskFailure
 from ._handle import Handle
 from ._object_decode import DecodingPlacer
 from ._object_fetch import Fetch
+from ._object_lookup import Found, Lookup
 from ._object_place import LocalPart, Placer, split
 from ._object_pool import Pool
-from ._object_work import Found, Lookup, Work
+from ._object_work import Work
 from ._paths import scheme_of
 from ._plan import BoundPlan
 from ._progress import Progress, Watcher, check_progress
