@@ -42,8 +42,8 @@ class Objects(Protocol):
 
     mask: NDArray[np.bool_]  # [paths]
 
-    def look_up(self, files: Sequence[int], suffixes: Sequence[int]) -> Sequence[Found]:
-        """Find out sizes, which takes its time; ``suffixes``: of whose last bytes nothing else is wanted."""
+    def look_up(self, files: Sequence[int], suffixes: Sequence[int], starts: Sequence[int]) -> Sequence[Found]:
+        """Find out sizes, which takes its time; ``suffixes``, ``starts``: see ``_object_lookup.Lookup``."""
 
     def part(self, used: I64 | None) -> Objects | None:
         """Those of some of the paths, by their numbers; None: of all."""
@@ -160,9 +160,13 @@ def _look_up(
     longest, shortest = np.zeros(len(ranges.paths), np.int64), np.full(len(ranges.paths), np.iinfo(np.int64).max)
     np.maximum.at(longest, ranges.path_index[looked_up], suffixes[looked_up])
     np.minimum.at(shortest, ranges.path_index[looked_up], suffixes[looked_up])
-    wanted = np.where(shortest > 0, longest, 0)
+    wanted = np.where(shortest > 0, longest, 0)[files].tolist()
+    starts = np.full(len(ranges.paths), np.iinfo(np.int64).max)
+    rests = np.where((offsets >= 0) & (lengths < 0), offsets, -1)
+    np.minimum.at(starts, ranges.path_index[looked_up], rests[looked_up])
     problems = {}
-    for file, found in zip(files.tolist(), objects.look_up(files.tolist(), wanted[files].tolist()), strict=True):
+    numbers = files.tolist()
+    for file, found in zip(numbers, objects.look_up(numbers, wanted, starts[files].tolist()), strict=True):
         if found.version is not None:
             sizes[file] = found.version.nbytes
         elif (problem := found.problem) is not None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from ._named import NamedTuple
 from ._object_pool import Pool, Unit
 from ._object_store import Answer, Store, Version
-from ._object_work import CHANGED_TEXT, ObjectChangedError, Work, check_nbytes
+from ._object_work import CHANGED_TEXT, ObjectChangedError, Work, check_answer, check_nbytes
 from ._store_errors import PAST_THE_END, Problem, sort_out
 from ._stores import Place, is_all_of
 
 _DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole, as a guess
+_SHORT_SHARE: Final = 4  # of the bytes that may come along: what is short is copied, and has memory twice
+# At once of a server without ranges, which often is a simple one: as many as browsers ask for.
+_PLAIN_IN_FLIGHT: Final = 6
 _STATES_MAX: Final = 2  # of an object that is replaced while it is read: who does that all the time has no state
 
 
@@ -34,12 +38,19 @@ class Found(NamedTuple):
 class Lookup(Work[list[Found]]):
     """Sizes of objects.
 
+    Who reads an object from some place to its end needs its size. A server of plain HTTP is asked for a range that
+    begins there, which gives the size, and of small objects all that is wanted. A server without ranges can be read
+    from only if all is wanted. Many of those are simple ones that lose connections where many come at once, so that one
+    object goes before the others and finds out.
+
     Args:
         pool: whose threads ask.
         places: of the objects.
         suffixes: for each how many bytes from its end are wanted, and nothing else of it; 0: none, or more than that;
             None: all of it.
         limit_nbytes: of objects that have more, of which all is wanted, nothing is.
+        starts: for each from where on to its end it is wanted, and nothing before; -1: something else is.
+        tails_nbytes: of all that comes along for ``starts``, together; the rest has to be asked for anew.
     """
 
     def __init__(
@@ -48,13 +59,21 @@ class Lookup(Work[list[Found]]):
         places: Sequence[Place | Problem],
         suffixes: Sequence[int | None],
         limit_nbytes: int = 1 << 62,
+        starts: Sequence[int] = (),
+        tails_nbytes: int = 0,
     ) -> None:
         super().__init__(pool, len(places))
         self._places = places
         self._suffixes = suffixes
         self._limit_nbytes = limit_nbytes
+        self._tails_nbytes = tails_nbytes
+        self._starts = starts or [-1] * len(places)
+        self._plain: dict[Store, Problem] = {}  # stores that were found to give no ranges
+        self._kept: dict[int, int] = {}  # of the tails that come along, their bytes
+        self._kept_nbytes = 0
         self._found: list[Found] = [Found(None, None)] * len(places)
-        self._units.append(self._all())
+        first, self._behind = self._in_turn()
+        self._units.append(map(self._unit, first))
 
     def result(self) -> list[Found]:
         """What was found, for each place."""
@@ -64,13 +83,35 @@ class Lookup(Work[list[Found]]):
         return self._found
 
     def _is_all_of(self, store: Store) -> bool:
+        if 0 in self._starts:  # a server without ranges has something to give
+            return False
         return is_all_of(store, self._places) and all(found.version is None for found in self._found)
 
-    def _all(self) -> Iterator[Unit]:
-        for i in range(len(self._places)):
-            nbytes = self._suffixes[i]
-            nbytes = _DOCUMENT_NBYTES if nbytes is None else nbytes
-            yield Unit(lambda i=i: self._look_up(i), 1, nbytes)  # type: ignore[misc]
+    def _in_turn(self) -> tuple[list[int], dict[int, deque[int]]]:
+        """Which objects are asked for at once, and which others only when one of these has found out about a store."""
+        if not any(start == 0 for start in self._starts):
+            return list(range(len(self._places))), {}
+        first: list[int] = []
+        behind: dict[Store, deque[int]] = {}
+        before: dict[Store, int] = {}
+        for i, place in enumerate(self._places):
+            if isinstance(place, Problem) or not self._may_be_plain(place.store, i):
+                first.append(i)
+            elif place.store in before:
+                behind[place.store].append(i)
+            else:
+                first.append(i)
+                before[place.store], behind[place.store] = i, deque()
+        return first, {i: behind[store] for store, i in before.items()}
+
+    def _unit(self, i: int) -> Unit:
+        nbytes = self._suffixes[i]
+        is_long = nbytes is None or self._starts[i] >= 0
+        return Unit(partial(self._look_up, i), 1, _DOCUMENT_NBYTES if is_long else nbytes or 0)
+
+    def _may_be_plain(self, store: Store, i: int) -> bool:
+        """Whether all of an object is wanted of a server that may give no ranges."""
+        return store.may_lack_ranges and not store.gives_ranges and self._starts[i] == 0
 
     def _look_up(self, i: int) -> None:
         place = self._places[i]
@@ -79,12 +120,86 @@ class Lookup(Work[list[Found]]):
         else:
             found = None
             nbytes = self._suffixes[i]
-            if nbytes is None:
+            if self._starts[i] >= 0 and place.store.may_lack_ranges:
+                found = self._ask_for_rest(place, i)
+            elif nbytes is None:
                 found = self._ask_for_all(place)
             elif nbytes and place.store.has_versions:
                 found = self._ask_for_suffix(place, nbytes)
             self._found[i] = found or self._ask_for_head(place)
+            if behind := self._behind.pop(i, None):
+                self._let_follow(place.store, behind)
         self._finish_steps(1)
+
+    def _let_follow(self, store: Store, behind: deque[int]) -> None:
+        """What one object has shown of its store holds for those behind it."""
+        if store in self._plain:
+            count = min(_PLAIN_IN_FLIGHT, len(behind))
+            self._add(Unit(partial(self._look_up_each, behind), 1, _DOCUMENT_NBYTES) for _ in range(count))
+        else:
+            self._add(map(self._unit, behind))
+
+    def _look_up_each(self, behind: deque[int]) -> None:
+        """One after the other, while other threads do the same."""
+        while not self._stopped.is_set():
+            try:
+                i = behind.popleft()
+            except IndexError:
+                return
+            self._look_up(i)
+
+    def _ask_for_rest(self, place: Place, i: int) -> Found | None:
+        """The size, and what is wanted if that is not much, of a server that may not give ranges."""
+        store, key = place
+        start = self._starts[i]
+        if start == 0 and store in self._plain:
+            return self._ask_for_plain(place, i)
+        answers: list[Answer] = []
+
+        def ask() -> None:
+            answer = store.get(key, start, start + _DOCUMENT_NBYTES)
+            check_answer(answer, start, start + _DOCUMENT_NBYTES)
+            answers.append(answer)
+
+        attempt = self._try_range if start else self._try
+        problem = attempt(store, ask)
+        if problem is None:
+            store.gives_ranges = True
+            version = answers[0].version
+            nbytes = version.nbytes - start
+            is_all = nbytes <= _DOCUMENT_NBYTES and self._has_room(i, nbytes, self._tails_nbytes // _SHORT_SHARE)
+            return Found(version, None, answers[0] if is_all else None)
+        if problem.is_rangeless and start == 0:
+            self._plain[store] = problem
+            return self._ask_for_plain(place, i)
+        # What has no bytes from there on, say, is asked for its size instead.
+        return Found(None, problem) if problem.is_final or problem.is_rangeless or problem.may_pass else None
+
+    def _ask_for_plain(self, place: Place, i: int) -> Found:
+        """All of an object, of a server that gives no ranges."""
+        answers: list[Answer | None] = []
+        store, key = place
+        problem = self._try(
+            store, lambda: answers.append(store.get_plain(key, lambda n: self._has_room(i, n, self._tails_nbytes)))
+        )
+        if problem is not None:
+            return Found(None, problem)
+        answer, problem = answers[-1], self._plain[store]
+        if answer is None:
+            return Found(None, problem)
+        if len(memoryview(answer.buffer)) != answer.version.nbytes:
+            text = f"{problem.text}, and all that is wanted of it is more than memory_limit_bytes"
+            return Found(None, problem._replace(text=text))
+        return Found(answer.version, None, answer)
+
+    def _has_room(self, i: int, nbytes: int, limit_nbytes: int) -> bool:
+        """Whether bytes of an object may be kept: those of all objects together are limited."""
+        with self._lock:
+            others_nbytes = self._kept_nbytes - self._kept.get(i, 0)  # it may be another try
+            has_room = others_nbytes + nbytes <= limit_nbytes
+            self._kept[i] = nbytes if has_room else 0
+            self._kept_nbytes = others_nbytes + self._kept[i]
+        return has_room
 
     def _ask_for_all(self, place: Place) -> Found:
         answers: list[Answer] = []

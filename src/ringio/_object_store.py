@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -74,12 +74,23 @@ class Store:
     Attributes:
         has_versions: each answer says which state of the object it is from.
         gives_all: it has ``get(path)``, for the whole of an object whose size is not known.
+        may_lack_ranges: it is plain HTTP, whose servers need not give ranges.
+        gives_ranges: it has given one.
 
     Raises:
         TypeError: no store.
     """
 
-    __slots__ = ("_get_ranges_takes_ends", "_store", "address", "gives_all", "has_versions", "retries")
+    __slots__ = (
+        "_get_ranges_takes_ends",
+        "_store",
+        "address",
+        "gives_all",
+        "gives_ranges",
+        "has_versions",
+        "may_lack_ranges",
+        "retries",
+    )
 
     def __init__(self, store: Any, retries: int = 0, address: str = "") -> None:
         if not callable(getattr(store, "get_ranges", None)):
@@ -90,6 +101,8 @@ class Store:
         # What obstore's own classes do is known; one that is made from them may do as it likes.
         self.has_versions = type(store).__module__ == _OBSTORE
         self.gives_all = callable(getattr(store, "get", None))
+        self.may_lack_ranges = self.has_versions and type(store).__name__ == "HTTPStore"
+        self.gives_ranges = False
         self._get_ranges_takes_ends = _takes(store.get_ranges, "ends")
 
     @property
@@ -159,6 +172,26 @@ class Store:
         with memoryview(buffer) as view:
             version = Version(view.nbytes, None, None, None)
         return Answer(buffer, 0, version if meta is None else version_of(meta))
+
+    def get_plain(self, key: str, fits: Callable[[int], bool]) -> Answer | None:
+        """All of an object, of a server that may not give ranges; only of a store that ``may_lack_ranges``.
+
+        Args:
+            key: of the object.
+            fits: whether there is room for so many bytes; else there are none in the answer.
+
+        Returns:
+            None: what comes is encoded, so that its bytes may be others than those of the object.
+        """
+        begin_ns = _spans.begin()
+        try:
+            result = self._store.get(key)
+            if "Content-Encoding" in result.attributes:
+                return None
+            version = version_of(result.meta)
+            return Answer(result.bytes() if fits(version.nbytes) else b"", 0, version)
+        finally:
+            self._note("GET", begin_ns, key)
 
     def get_many(self, key: str, starts: Sequence[int], ends: Sequence[int]) -> Sequence[Buffer]:
         """The bytes of several ranges; none may begin behind the end of the object (obstore panics there)."""

@@ -103,12 +103,12 @@ class Objects:
                 return Problem(STORE_FAILED, str(error), error=error)
             return sort_out(error)._replace(may_pass=False)
 
-    def look_up(self, places: Sequence[Place | Problem], suffixes: Sequence[int]) -> list[Found]:
+    def look_up(self, places: Sequence[Place | Problem], suffixes: Sequence[int], starts: Sequence[int]) -> list[Found]:
         """Sizes of objects; see :class:`Lookup`."""
         suffixes = [nbytes if nbytes <= _TAIL_NBYTES_MAX else 0 for nbytes in suffixes]
         if sum(suffixes) > self._memory_limit_bytes // _TAILS_SHARE:
             suffixes = [0] * len(suffixes)
-        lookup = Lookup(self._pool, places, suffixes)
+        lookup = Lookup(self._pool, places, suffixes, starts=starts, tails_nbytes=self._memory_limit_bytes)
         self._start(lookup)
         try:
             return lookup.result()
@@ -233,10 +233,10 @@ class ObjectFiles:
         """What some of them must still be when they are read."""
         self._found |= {file: state.found for file, state in states.items()}
 
-    def look_up(self, files: Sequence[int], suffixes: Sequence[int]) -> list[Found]:
+    def look_up(self, files: Sequence[int], suffixes: Sequence[int], starts: Sequence[int]) -> list[Found]:
         """Sizes of some files; they are kept, and checked against when the files are read."""
         self._find(files)
-        found = self._objects.look_up([self._places[file] for file in files], suffixes)
+        found = self._objects.look_up([self._places[file] for file in files], suffixes, starts)
         self._found |= zip(files, found, strict=True)
         return found
 

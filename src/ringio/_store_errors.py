@@ -54,7 +54,9 @@ _METADATA_SERVERS: Final = re.compile(r"169\.254\.\d|metadata\.google\.internal|
 _NO_CREDENTIALS: Final = "no credentials that work: give some in store_options or the environment, or anonymous=True"
 _FIRST_DELAY_S: Final = 0.1
 _DELAY_MAX_S: Final = 10.0
-_RANGELESS: Final = "the server does not give byte ranges, or has compressed them"
+_RANGELESS: Final = (
+    "the server does not give byte ranges, or has compressed them; it may give whole objects, (url, 0, None)"
+)
 _RETRIED_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504, 509)
 # Texts of the HTTP client and of obstore, and what they mean; the first that fits. None: as it stands.
 _TEXTS: Final = (
