@@ -763,6 +763,19 @@ class TestServers:
         with ringio.Reader(store_options=options | {"regoin": "x"}) as reader:
             assert "regoin" in str(error_of(reader, url, 0, 1))
 
+    @pytest.mark.parametrize("kind", ["url", "endpoint"])
+    def test_https_where_there_is_none(self, kind, moto):
+        """It is said, and not tried again."""
+        moto.make_bucket("plain")
+        https = moto.base_url.replace("http://", "https://")
+        options = {"endpoint": https, "region": "us-east-1", "access_key_id": "x", "secret_access_key": "x"}
+        with ringio.Reader(store_options=options if kind == "endpoint" else None) as reader:
+            url = "s3://plain/x" if kind == "endpoint" else f"{https}/plain/x"
+            error = error_of(reader, url, 0, 1)
+            assert isinstance(error, ringio.StoreError)
+            assert "http:// instead of https://" in str(error)
+            assert reader.statistics().retries == 0
+
     def test_missing_credentials(self, latency, monkeypatch):
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             monkeypatch.delenv(name)

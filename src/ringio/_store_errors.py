@@ -64,6 +64,11 @@ _TEXTS: Final = (
     (re.compile(r"builder error"), None, False),
     (re.compile(r"Name or service not known|nodename nor servname"), "no such host", False),
     (re.compile(r"InvalidCertificate|certificate"), None, False),
+    (
+        re.compile(r"InvalidContentType"),
+        "what answers there speaks no TLS: http:// instead of https://, perhaps",
+        False,
+    ),
     (re.compile(r"Requested \d+\.\.\d+, got"), None, True),
     (re.compile(r"Connection refused|ConnectionRefused"), "connection refused", True),
     (re.compile(r"Connection reset|ConnectionReset"), "connection reset", True),
