@@ -228,6 +228,26 @@ def test_urls_that_only_fsspec_has(tmp_path: Path) -> None:
         ringio_zarr.open(f"nonesuch::file://{tmp_path}/a")
 
 
+def test_a_file_system_whose_paths_are_urls() -> None:
+    """As those of HTTP are: the scheme is in the name once."""
+
+    class Urls(fsspec.AbstractFileSystem):  # type: ignore[misc]
+        protocol = ("urls", "urls+s")
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return path
+
+        def cat_file(self, path: str, **_: Any) -> bytes:
+            raise FileNotFoundError(path)
+
+        info = cat_file
+
+    with pytest.raises(FileNotFoundError) as caught:
+        ringio_zarr.open(Urls().get_mapper("urls+s://host/x"))
+    assert caught.value.filename == "<urls+s://host/x>"
+
+
 def test_a_store_path(tmp_path: Path) -> None:
     store = in_local_store(tmp_path, 3)
     assert ringio_zarr.open(StorePath(store, "inner")).name == "/inner"

@@ -53,7 +53,10 @@ def _of_zarr(store: Any) -> Store:
     from ._bridge import ZarrStoreBridge
     from ._remote import RemoteStore
 
-    return RemoteStore(f"<{type(store).__name__} {store}>", ZarrStoreBridge(store), store)
+    # Most say where they are, some of them in these brackets and with their class.
+    said = str(store)
+    root = said if said.startswith("<") else f"<{type(store).__name__} {said}>"
+    return RemoteStore(root, ZarrStoreBridge(store), store)
 
 
 def _of_obspec(store: Any, original: Any) -> Store:
@@ -75,7 +78,9 @@ def _of_fsspec(fs: Any, root: str, original: Any) -> Store:
     from ._remote import RemoteStore
 
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    return RemoteStore(f"<{protocol}://{root.strip('/')}>", FsspecBridge(fs, root), original)
+    # Some file systems have URLs for paths: http.
+    name = root.strip("/") if "://" in root else f"{protocol}://{root.strip('/')}"
+    return RemoteStore(f"<{name}>", FsspecBridge(fs, root), original)
 
 
 def _local_root(fs: Any, root: str) -> str | None:
