@@ -177,6 +177,12 @@ class TestNames:
         assert fields["etag"] == ringio.Store(folder).head("data")["e_tag"]
         assert f"size      {len(DATA)}\n" in good("head", folder / "data").decode()
 
+    def test_a_url_with_one_slash(self, run):
+        for arguments in (["ls", "s3:/bucket/x"], ["head", "s3:/bucket/x"], ["info", "s3:/x"], ["read", "s3:/x", 0, 1]):
+            result = run(*arguments)
+            assert result.returncode == 1
+            assert result.stderr.endswith(b"No such file or directory; a URL begins with s3://, with two slashes\n")
+
     def test_missing(self, folder, bad):
         for command in ("ls", "head", "bench"):
             assert "No such file" in bad(command, folder / "nowhere")
@@ -225,7 +231,7 @@ class TestInfo:
 
 
 class TestBench:
-    def test_table_and_json(self, folder, good):
+    def test_table_and_json(self, folder, tmp_path, good):
         results = json.loads(good("bench", folder / "data", "--seconds", "0.01", "--json"))
         assert results["size"] == len(DATA)
         rows = results["results"]
@@ -238,6 +244,11 @@ class TestBench:
         assert text.startswith(f"{folder}/./data, ")
         assert "hot       4 KiB" in text
         assert "cold     64 KiB" in text
+        assert results["left_out"] == [1 << 20]
+        assert "\n1 MiB: left out, the file has less than 16 ranges of this size\n" in text
+        (tmp_path / "x").touch()
+        os.truncate(tmp_path / "x", 16 << 20)
+        assert "left out" not in good("bench", tmp_path / "x", "--seconds", "0.01").decode()
 
     def test_what_cannot_be_measured(self, folder, bad):
         assert "at least 65536" in bad("bench", folder / "empty")

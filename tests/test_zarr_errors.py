@@ -32,6 +32,17 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_url_with_one_slash(root: Path) -> None:
+    """What was meant is said."""
+    for location in ("s3:/bucket/x", "https:/host/x", root / "gs:/x", "memory:/x"):
+        with pytest.raises(
+            FileNotFoundError, match=r"there is nothing at this path; a URL begins with \w+://, with two"
+        ):
+            ringio_zarr.open(location)
+    with pytest.raises(FileNotFoundError, match="there is nothing at this path: "):
+        ringio_zarr.open(root / "x")
+
+
 OPENS: dict[str, Callable[[Any, str], Any]] = {
     "open, nothing there": lambda z, p: z.open(f"{p}/nope", mode="r"),
     "open_array, nothing there": lambda z, p: z.open_array(f"{p}/nope", mode="r"),

@@ -65,7 +65,8 @@ def measure(path: str, seconds: float) -> dict[str, Any]:
                 reader.close()
     finally:
         os.close(fd)
-    return {"path": path, "size": nbytes, "absent": absent, "results": results}
+    left_out = [size for size in _RANGE_NBYTES if size not in sizes]
+    return {"path": path, "size": nbytes, "absent": absent, "left_out": left_out, "results": results}
 
 
 def _try(fd: int, path: str) -> None:
@@ -187,6 +188,8 @@ def as_text(results: dict[str, Any]) -> str:
         lines.append(f"{row['state']:6}{_size(row['range_bytes']):>9}" + "".join(f"{cell:>24}" for cell in cells))
     if any(value is None for row in rows for value in row["ranges_per_s"].values()):
         lines += ["", "cold: the kernel does not drop this file from its cache, or does not say whether it did"]
+    for size in results["left_out"]:
+        lines += ["", f"{_size(size)}: left out, the file has less than {_BATCH_RANGES[0]} ranges of this size"]
     lines += [f"{name}: {reason}" for name, reason in results["absent"].items()]
     return "\n".join(lines) + "\n"
 

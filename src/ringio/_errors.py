@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -175,7 +176,8 @@ def error_from_failure(
     place = _place(path, offset, length, chunk)
     problem: str = getattr(failure, "problem", "")
     if 0 < status < lib.RINGIO_EOF:
-        return _os_error(status, problem or os.strerror(status), path, place)
+        hint = slash_hint(path) if status == errno.ENOENT else ""
+        return _os_error(status, (problem or os.strerror(status)) + hint, path, place)
     if status in (STORE_FAILED, STORE_NOT_FOUND):
         store_error = store_failure(status, problem, path)
         store_error.add_note(f"while reading {place}")
@@ -198,6 +200,19 @@ def error_from_failure(
     if status == lib.RINGIO_UNSUPPORTED:
         return UnsupportedCodecError(f"{where}: {_REASONS.get(got, 'unsupported')}")
     return DecodeError(f"{where}: {_decode_problem(status, got, expected)}", path=path, offset=offset, length=length)
+
+
+def slash_hint(path: str) -> str:
+    """What to say behind "there is no such file" where it looks as if a URL was meant.
+
+    >>> slash_hint("s3:/bucket/x"), slash_hint("s3/bucket/x")
+    ('; a URL begins with s3://, with two slashes', '')
+    """
+    # What has been made absolute has a folder before it.
+    found = (
+        None if "://" in path else re.search(r"(?:^|/)(s3a?|gs|azure|az|abfss?|adl|https?|memory|file):/(?!/)", path)
+    )
+    return f"; a URL begins with {found[1]}://, with two slashes" if found else ""
 
 
 def store_failure(status: int, problem: str, url: str) -> StoreError:

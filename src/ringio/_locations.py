@@ -9,11 +9,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from ._entries import Entry, Kind, is_remote, join
+from ._errors import slash_hint
 from ._reader import Reader, default_reader
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,7 +35,8 @@ def look_up(location: str, reader: Reader | None = None) -> Entry:
         from . import _remote_locations
 
         return _remote_locations.look_up(location, reader or default_reader())
-    return _local_entry(location, Path(location).stat())
+    with _hints(location):
+        return _local_entry(location, Path(location).stat())
 
 
 def list_folder(location: str, reader: Reader | None = None) -> list[Entry]:
@@ -47,7 +50,7 @@ def list_folder(location: str, reader: Reader | None = None) -> list[Entry]:
 
         return _remote_locations.list_folder(location, reader or default_reader())
     entries = []
-    with os.scandir(location) as found:
+    with _hints(location), os.scandir(location) as found:
         for item in found:
             name = join(location, item.name)
             try:
@@ -82,6 +85,17 @@ def _walk_local(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[Entr
             yield entry
         elif entry.kind == "directory":
             yield from _walk_local(entry.name, above | {own})
+
+
+@contextmanager
+def _hints(location: str) -> Iterator[None]:
+    """Say what may have been meant by a location where there is nothing."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if hint := slash_hint(location):
+            error.strerror = f"{error.strerror}{hint}"
+        raise
 
 
 def _in_order_of_paths(entry: Entry) -> str:

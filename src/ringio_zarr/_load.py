@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import time
 import weakref
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from ._errors import GroupNotFoundError, NodeNotFoundError, Place, excerpt
 from ._known import FileState, Known, NodeKey, file_state
 from ._metadata import ArrayMetadata, GroupMetadata, parse_array_metadata, parse_group_metadata
 from ._store import LocalStore
-from ._store_base import Store, checked
+from ._store_base import URL_SCHEMES, Store, checked
 
 if TYPE_CHECKING:
     from ._consolidated import Consolidated
@@ -118,11 +119,18 @@ def find(
     if loaded is None:
         where = store.location(path)
         if not store.exists(path, reader):
-            hint = "; ~ stands for your home only in a shell: os.path.expanduser()" if "~" in where else ""
-            raise missing(errno.ENOENT, f"there is nothing at this path{hint}", where)
+            raise missing(errno.ENOENT, f"there is nothing at this path{_hint(where)}", where)
         names = ", ".join(documents(zarr_format))
         raise missing(errno.ENOENT, f"no Zarr array or group here (looked for {names})", where)
     return loaded
+
+
+def _hint(path: str) -> str:
+    """What may have been meant by a path where there is nothing."""
+    if "~" in path:
+        return "; ~ stands for your home only in a shell: os.path.expanduser()"
+    found = re.search(rf"/({'|'.join(URL_SCHEMES)}):/", path)  # made absolute, and without doubled slashes
+    return f"; a URL begins with {found[1]}://, with two slashes" if found else ""
 
 
 def find_metadata(

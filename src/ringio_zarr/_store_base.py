@@ -13,6 +13,8 @@ from ._errors import Place, excerpt
 
 # Consolidated metadata of the largest hierarchies is some 100 MB; a sparse file of terabytes is not metadata.
 MAX_DOCUMENT_NBYTES: Final = 1 << 30
+# Of the URLs that ringio reads.
+URL_SCHEMES: Final = ("http", "https", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "memory")
 
 
 class Store(ABC):

@@ -10,13 +10,12 @@ from ringio.planning import NamedTuple
 
 from ._errors import excerpt
 from ._store import LocalStore
-from ._store_base import Store, StorePath
+from ._store_base import URL_SCHEMES, Store, StorePath
 
 if TYPE_CHECKING:
     from ringio import Reader
 
 _URL: Final = r"([A-Za-z][A-Za-z0-9+.-]*)://"
-_SCHEMES: Final = ("http", "https", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "memory")
 
 
 class Place(NamedTuple):
@@ -111,7 +110,7 @@ def _zip_object(url: str, scheme: str, reader: Reader | None) -> Place | None:
 
 def _of_url(url: str, scheme: str, reader: Reader | None) -> Place:
     if scheme != "file":
-        if scheme not in _SCHEMES:
+        if scheme not in URL_SCHEMES:
             return _of_fsspec(
                 url,
                 f"{scheme}:// is not supported; http, https, s3, gs, az, abfs, memory, file and what fsspec has are",
