@@ -46,6 +46,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "a codec of Python": {"chunks": (8, 4), "dtype": "<i4", "compressors": zarr.codecs.numcodecs.LZMA()},
     "strings": {"chunks": (8, 4), "dtype": "string"},
     "rectilinear": {"chunks": ((8, 8, 8), (4, 4, 4)), "dtype": "<i4"},
+    "rectilinear, of several shapes": {"chunks": ((8, 3, 5, 8), (2, 4, 4, 2)), "dtype": "<i4"},
 }
 SELECTIONS: dict[str, Callable[[Any], Any]] = {
     "what is there": lambda a: a[:8],
@@ -200,6 +201,45 @@ def test_of_many_missing_chunks_some_are_named(tmp_path: Path) -> None:
     zarr.create_array(tmp_path, shape=(1000,), chunks=(2,), dtype="i1")
     with pytest.raises(ChunkNotFoundError, match=r"^500 chunk\(s\) not found(.*\n)*  and 400 more$"):
         ringio_zarr.open_array(tmp_path, config=STRICT)[:]
+
+
+@pytest.mark.parametrize("inner", [None, (5, 5)])
+def test_of_chunks_of_all_shapes(inner: tuple[int, int] | None, tmp_path: Path) -> None:
+    """However they are read; the chunks are in the order of the grid, and no more are named than of one shape."""
+    lengths = [10, 20, 10, 30, 10, 20]
+    codec = {} if inner is None else {"serializer": ShardingCodec(chunk_shape=inner), "compressors": None}
+    store = LocalStore(tmp_path)
+    zarr.create_array(store, name="a", shape=(100, 100), chunks=(lengths, lengths), dtype="i1", **codec)[0:10] = 1
+    array = ringio_zarr.open_array(tmp_path / "a", config=STRICT)
+    reads: list[Callable[[], Any]] = [
+        lambda: array[...],
+        lambda: array.read_many([slice(None), slice(None)]),
+        lambda: asyncio.run(array.read_async()),
+    ]
+    for read in reads:
+        with pytest.raises(ChunkNotFoundError, match=r"^30 chunk\(s\) not found") as caught:
+            read()
+        places = re.findall(r"grid position \((\d), (\d)\)", str(caught.value))
+        assert places == [(str(row), str(column)) for row in range(1, 6) for column in range(6)]
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    zarr.create_array(store, name="b", shape=(100, 100), chunks=([2, 3] * 20, [4, 6] * 10), dtype="i1")
+    with pytest.raises(ChunkNotFoundError, match=r"^800 chunk\(s\) not found(.*\n)*  and 700 more$") as caught:
+        ringio_zarr.open_array(tmp_path / "b", config=STRICT)[...]
+    assert re.findall(r"chunk '(.*?)'", str(caught.value)) == [
+        f"c/{row}/{column}" for row in range(5) for column in range(20)
+    ]
+
+
+def test_of_several_batches_all_are_named(tmp_path: Path) -> None:
+    """What has to be decoded before it is read from is read in as many batches as memory takes."""
+    codecs = {"serializer": ShardingCodec(chunk_shape=(1, 1 << 18)), "compressors": GzipCodec()}
+    shape, chunks = (32, 1 << 20), (1, 1 << 20)
+    zarr.create_array(tmp_path, shape=shape, chunks=chunks, dtype="i1", fill_value=0, **codecs)[::2] = 1
+    with ringio.Reader(memory_limit_bytes=8 << 20, workers=2) as reader:
+        array = ringio_zarr.open_array(tmp_path, config=STRICT, reader=reader)
+        with pytest.raises(ChunkNotFoundError, match=r"^16 chunk\(s\) not found") as caught:
+            array[...]
+    assert re.findall(r"chunk '(.*?)'", str(caught.value)) == [f"c/{row}/0" for row in range(1, 32, 2)]
 
 
 def test_a_damaged_chunk_is_no_missing_one(tmp_path: Path) -> None:

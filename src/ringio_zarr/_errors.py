@@ -24,6 +24,7 @@ from ringio import RingioError
 from ringio.planning import NamedTuple
 
 _EXCERPT_LENGTH: Final = 64
+MISSING_NAMED_MAX: Final = 100  # chunks in one message
 
 _Error = TypeVar("_Error", bound="MetadataError")
 
@@ -42,8 +43,24 @@ class UnsupportedError(MetadataError, NotImplementedError):
     """A valid document that asks for a data type, codec, grid or limit that ringio_zarr does not have; named."""
 
 
+class MissingChunks(NamedTuple):
+    """Which chunks an array does not have.
+
+    Attributes:
+        array: a name of it.
+        chunk_count: how many they are.
+        named: the places in the grid, and the keys, of the first of them.
+    """
+
+    array: str
+    chunk_count: int
+    named: tuple[tuple[tuple[int, ...], str], ...]
+
+
 class ChunkNotFoundError(RingioError, ValueError):
     """Chunks are not stored, and are to be with ``config={"read_missing_chunks": False}``; the message names them."""
+
+    _missing: MissingChunks | None = None
 
 
 class NodeNotFoundError(FileNotFoundError, RingioError, ValueError):
@@ -82,6 +99,32 @@ for _error in (
     ZarrUserWarning,
 ):
     _error.__module__ = "ringio_zarr.errors"
+
+
+def chunks_not_found(missing: MissingChunks) -> ChunkNotFoundError:
+    """The error for missing chunks, in the words of zarr-python."""
+    lines = [f"  chunk '{key}' (grid position {place})" for place, key in missing.named]
+    if missing.chunk_count > len(lines):
+        lines.append(f"  and {missing.chunk_count - len(lines)} more")
+    error = ChunkNotFoundError(
+        f"{missing.chunk_count} chunk(s) not found in store '{missing.array}'.\n"
+        "Set the 'array.read_missing_chunks' config to True to fill missing chunks with the fill value.\n"
+        "Missing chunks:\n" + "\n".join(lines)
+    )
+    error._missing = missing
+    return error
+
+
+def joined(first: Exception | None, second: Exception) -> Exception:
+    """The first thing that went wrong in two parts of a read; chunks that either does not have are in one error."""
+    if not (isinstance(first, ChunkNotFoundError) and isinstance(second, ChunkNotFoundError)):
+        return first or second
+    one, other = first._missing, second._missing
+    if one is None or other is None:
+        return first
+    named = tuple(sorted({*one.named, *other.named})[:MISSING_NAMED_MAX])
+    twice = len({*one.named} & {*other.named})  # a shard may be at the border of two parts
+    return chunks_not_found(one._replace(chunk_count=one.chunk_count + other.chunk_count - twice, named=named))
 
 
 class Place(NamedTuple):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringio import Reader, StoreError, planning
 
-from ._errors import ChunkNotFoundError
+from ._errors import MISSING_NAMED_MAX, ChunkNotFoundError, MissingChunks, chunks_not_found
 from ._keys import ChunkKeyEncoding
 from ._locate import EachTime, Located, Locator, Place
 from ._parts import PartStore
@@ -20,8 +19,6 @@ from ._remote import RemoteStore
 from ._sharding import U64
 from ._store import ChunkFiles
 from ._store_base import Store
-
-_NAMED_MAX: Final = 100  # chunks in one message
 
 
 class Insisting(EachTime):
@@ -125,15 +122,7 @@ class Insisting(EachTime):
         return absent
 
     def _error(self, numbers: U64) -> ChunkNotFoundError:
-        """The error for these outer chunks, in the words of zarr-python."""
-        lines = []
-        for number in numbers[:_NAMED_MAX].tolist():
-            place = self._files.coordinates(number)
-            lines.append(f"  chunk '{self._chunk_keys.encode(place)}' (grid position {self._chunk_keys.outer(place)})")
-        if len(numbers) > _NAMED_MAX:
-            lines.append(f"  and {len(numbers) - _NAMED_MAX} more")
-        return ChunkNotFoundError(
-            f"{len(numbers)} chunk(s) not found in store '{self._array}'.\n"
-            "Set the 'array.read_missing_chunks' config to True to fill missing chunks with the fill value.\n"
-            "Missing chunks:\n" + "\n".join(lines)
-        )
+        """The error for these outer chunks."""
+        places = [self._files.coordinates(number) for number in numbers[:MISSING_NAMED_MAX].tolist()]
+        named = tuple([(self._chunk_keys.outer(place), self._chunk_keys.encode(place)) for place in places])
+        return chunks_not_found(MissingChunks(self._array, len(numbers), named))

@@ -7,6 +7,7 @@ from typing import Any
 
 from ringio import Plan, Reader, RingioError, planning
 
+from ._errors import joined
 from ._planner import Boxes, PlacedPoints, Planner
 from ._steps import Execute, Steps, Work
 
@@ -28,7 +29,7 @@ def steps(
         try:
             yield from _part_steps(part, part_boxes, targets, is_light=is_light, anew=anew)
         except (RingioError, OSError) as error:
-            first = first or error
+            first = joined(first, error)
     if first is not None:
         raise first
 

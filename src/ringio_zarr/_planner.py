@@ -17,6 +17,7 @@ from ringio.planning import NamedTuple
 
 from ._cache import Cache
 from ._chain import Pipeline
+from ._errors import joined
 from ._grid import c_strides, grid_shape
 from ._locate import Located, Locator
 from ._locators import make_locator
@@ -357,7 +358,7 @@ class Planner:
         wanted = found
         while True:
             done, failed = yield from self._batch_steps(wanted, layouts, targets, is_light=is_light)
-            error = error or failed
+            error = joined(error, failed) if error and failed else error or failed
             if done == len(found.chunk_ids):
                 break
             from ._subsets import part_of  # late, as below: few reads take several batches

@@ -12,6 +12,7 @@ from ringio import Reader, RingioError
 
 from ._axes import Axis
 from ._chain import build_pipeline
+from ._errors import joined
 from ._keys import ChunkKeyEncoding
 from ._metadata import ArrayMetadata
 from ._planner import Boxes, ChunkNumbers, Planner, Progress
@@ -76,7 +77,7 @@ class RectilinearPlanner(Planner):
             try:
                 planner.read(part, targets, reader, progress)
             except (RingioError, OSError) as error:
-                first = first or error
+                first = joined(first, error)
         if first is not None:
             raise first
 
