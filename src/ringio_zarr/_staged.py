@@ -27,6 +27,9 @@ _I64: TypeAlias = npt.NDArray[np.int64]
 _BATCH_BOXES: Final = 500_000
 _BATCH_NBYTES: Final = 64 << 20  # of a stage
 _GAP_NBYTES: Final = 512  # to copy so much takes as long as to plan one more box
+_PART_NBYTES: Final = (
+    8 << 20
+)  # numpy copies it in some 3 ms; where each row is on a new page it takes ten times as long
 _WORTHWHILE: Final = 0.7  # a stage that leaves more of the runs than this is a copy for nothing
 
 
@@ -66,7 +69,7 @@ def read_product(product: Product, target: npt.NDArray[Any], planner: Planner, r
     for part, places in parts:
         piece = new_result(part.shape, target.dtype)
         _read_stage(make_stage(part, chunk_shape, target.itemsize), piece, planner, reader)
-        target[(slice(None),) * axis + (places,)] = piece
+        _put(piece, target, axis, places)
 
 
 def _read_stage(stage: Stage, target: npt.NDArray[Any], planner: Planner, reader: Reader) -> None:
@@ -78,8 +81,32 @@ def _read_stage(stage: Stage, target: npt.NDArray[Any], planner: Planner, reader
 def gather_stage(stage: Stage, values: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
     """Take what is wanted from a stage that has been read."""
     for number, (axis, places) in enumerate(stage.gathers, 1):
-        last = number == len(stage.gathers)
-        values = np.take(values, places, axis, out=target if last else None, mode="clip")  # all are inside
+        if number < len(stage.gathers):
+            values = np.take(values, places, axis, mode="clip")  # all are inside
+        else:
+            _take(values, places, axis, target)
+
+
+def _take(values: npt.NDArray[Any], places: _I64, axis: int, target: npt.NDArray[Any]) -> None:
+    """``np.take`` into a target."""
+    for rows in _rows(target):
+        taken = (values, places[rows]) if axis == 0 else (values[rows], places)
+        np.take(*taken, axis, out=target[rows], mode="clip")
+
+
+def _put(values: npt.NDArray[Any], target: npt.NDArray[Any], axis: int, places: _I64) -> None:
+    """Assign to some places along an axis of a target."""
+    for rows in _rows(values):
+        if axis == 0:
+            target[places[rows]] = values[rows]
+        else:
+            target[rows][(slice(None),) * axis + (places,)] = values[rows]
+
+
+def _rows(array: npt.NDArray[Any]) -> Iterator[slice]:
+    """Parts along the first dimension: numpy does nothing about signals, such as Ctrl-C, until it is done with one."""
+    count = max(_PART_NBYTES // max(array[:1].nbytes, 1), 1)
+    return (slice(first, first + count) for first in range(0, len(array), count))
 
 
 def make_stage(product: Product, chunk_shape: Sequence[int], itemsize: int) -> Stage:
