@@ -139,6 +139,8 @@ def whole(name: str, title: str, array: ArraySpec, contenders: tuple[str, ...] =
 
 CUBES = ArraySpec("satellite", "lz4", (256, 512, 512, 1), (32, 32, 32, 1), (256, 256, 256, 1))
 CHUNK_FILES = satellite("lz4", steps=16, sharded=False)
+# A chunk of 2 MiB for each time, as archives of weather have them.
+MAPS = ArraySpec("satellite", "lz4", (32, 1024, 1024, 1), (1, 1024, 1024, 1))
 V2 = satellite("zlib", steps=16, sharded=False, zarr_format=2)
 # One band in chunks of 128 KiB, as gridded data in netCDF-4 files has them.
 NETCDF, DELTA, SCALED = (
@@ -158,6 +160,7 @@ ZARR_WORKLOADS = (
     ZarrWorkload("crops-4k", "Crops, blosc-lz4, 4 KiB inner chunks", tiny(32), (4, 64, 64, 4)),
     ZarrWorkload("crops-cubes", "64³ crops, blosc-lz4, 32³ inner chunks in 256³ shards", CUBES, (64, 64, 64, 1)),
     ZarrWorkload("crops-files", "Crops, blosc-lz4, a file per 80 KiB chunk", CHUNK_FILES, CROP),
+    ZarrWorkload("crops-maps", "64² crops, blosc-lz4, a file per 2 MiB chunk", MAPS, (1, 64, 64, 1), 256, 8),
     ZarrWorkload("crops-v2", "Crops, Zarr v2, zlib, a file per 80 KiB chunk", V2, CROP, 64),
     ZarrWorkload("filters-netcdf", "Crops, Zarr v2, shuffle and zlib", NETCDF, (4, 128, 128, 1), contenders=FILTERED),
     whole("filters-delta", "Zarr v2, delta, shuffle, zstd", DELTA),
@@ -173,7 +176,7 @@ ZARR_WORKLOADS = (
     ZarrWorkload(
         "chunks-single", "Chunks, one at a time", LZ4, CHUNK, 500, 1, True, unit="chunks", contenders=ONE_BY_ONE
     ),
-    whole("whole", "One array read whole", LZ4),
+    whole("whole", "One array read whole", satellite("lz4", steps=16)),
     ZarrWorkload("crops-lz4-cold", "Crops, blosc-lz4, cold", LZ4, CROP, cold=True, contenders=COLD_CROPS),
     ZarrWorkload("crops-raw-cold", "Crops, raw, cold", RAW, CROP, cold=True, contenders=COLD_CROPS),
     ZarrWorkload(

@@ -12,7 +12,8 @@ memory limit
 page cache limit
     What the batches want of the files, read by ``pread`` from the page cache, on every core, each into one buffer that
     stays in its cache; of raw chunks the wanted bytes only, as if they lay together. Files are opened and closed. Who
-    does not map files cannot be faster, and whatever is decoded is decoded after that, by the same cores.
+    reads these bytes, and does not map them, cannot be faster, and what is decoded is decoded after that, by the same
+    cores.
 disk limit
     What fio reads per second with requests of the same size and as many in flight, from the same files.
 

@@ -40,10 +40,10 @@ A limit is what the machine needs at least: for the *decoder limit* the bare C l
 chunks from memory on every core and does nothing else, for the *memory limit* as many bytes are copied, and the *disk
 limit* is fio's rate for requests of the same size, 128 in flight. The share is of the slowest of them. The *page cache
 limit* is how long bare `pread` calls on every core need for the bytes that are wanted, into a buffer that stays in the
-core's cache: nobody who reads files is faster, and whoever decodes does so after that on the same cores. What is
-reached of both together is said besides ("of reading and decoding"). Of points in blosc chunks, the decoder limit
-decodes only the blocks that hold them; who stops inside a block can be faster. Where whole processes are timed,
-starting Python and importing numpy counts as part of the limits.
+core's cache: nobody who reads them is faster, and whoever decodes does so after that on the same cores. What is reached
+of both together is said besides ("of reading and decoding"). Encoded chunks count as a whole in both limits, but for
+single points in blosc chunks, of which only the blocks that hold them are decoded: who reads or decodes less of a chunk
+can be faster. Where whole processes are timed, starting Python and importing numpy counts as part of the limits.
 
 To run them again: `make bench`, or `python bench/run.py --only crops`; `--help` says more. An otherwise idle machine is
 due. Below {rounds} rounds a contender was too slow for more.

@@ -30,7 +30,7 @@ from _disk import fio_bytes_per_s, make_cold
 from _workloads import all_workloads, quick
 
 ROUNDS, COLD_ROUNDS, QUICK_ROUNDS = 9, 5, 2
-PATIENCE_S = 1.5
+PATIENCE_S = 1.25
 COLD_PATIENCE = 2  # times as much: the disk varies more than memory does
 FIO_SECONDS = 2.0
 
