@@ -98,9 +98,6 @@ class Objects:
         except (RingioError, TypeError, ValueError) as error:
             return Problem(STORE_FAILED, str(error), error=error)
         except Exception as error:
-            if type(error).__name__ == "UnknownConfigurationKeyError":
-                error = ValueError(f"{path}: store_options: {error}".split("\n")[0])
-                return Problem(STORE_FAILED, str(error), error=error)
             return sort_out(error)._replace(may_pass=False)
 
     def look_up(self, places: Sequence[Place | Problem], suffixes: Sequence[int], starts: Sequence[int]) -> list[Found]:

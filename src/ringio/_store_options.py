@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Final
+
+HTTP: Final = ("http", "https")
+CLOUDS: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
+SCHEMES: Final = (*HTTP, *CLOUDS, "memory")
 
 RETRIES: Final = 6
 TIMEOUT_S: Final = 30.0
@@ -31,6 +36,54 @@ _OURS: Final = (
     "timeout_s",
 )
 
+# Settings that may have been meant by one that nobody knows. Obstore's stores have more, and say which they know.
+_SETTINGS: Final = (
+    "access_key_id",
+    "account_key",
+    "account_name",
+    "application_credentials",
+    "base_url",
+    "bearer_token",
+    "client_id",
+    "client_secret",
+    "endpoint",
+    "imdsv1_fallback",
+    "metadata_endpoint",
+    "region",
+    "request_payer",
+    "role_arn",
+    "sas_key",
+    "secret_access_key",
+    "service_account",
+    "service_account_key",
+    "session_token",
+    "skip_signature",
+    "tenant_id",
+    "token",
+    "use_azure_cli",
+    "use_emulator",
+    "virtual_hosted_style_request",
+)
+_CLIENT_OPTIONS: Final = (
+    "allow_http",
+    "allow_invalid_certificates",
+    "connect_timeout",
+    "default_headers",
+    "http1_only",
+    "http2_only",
+    "pool_idle_timeout",
+    "pool_max_idle_per_host",
+    "proxy_ca_certificate",
+    "proxy_excludes",
+    "proxy_url",
+    "read_timeout",
+    "root_certificate",
+    "timeout",
+    "user_agent",
+)
+# What obstore says of a name that it does not know.
+_UNKNOWN: Final = re.compile(r"^(?:Configuration key: '([^']*)' is not valid|Invalid key: (.*)\.$)")
+
 
 def check(options: object) -> dict[str, Any]:
     """The options, copied, if they make sense as far as that can be said without a store.
@@ -47,13 +100,57 @@ def check(options: object) -> dict[str, Any]:
         if not isinstance(name, str):
             raise TypeError(f"store_options has the key {name!r}; names, or URLs that begin as those meant, are due")
         if "://" in name:
-            checked[name] = check(value)
+            checked[name] = _check_of_url(name, value)
             if "requests_in_flight" in checked[name]:
                 raise ValueError("store_options: requests_in_flight is of the whole reader, not of some of its URLs")
+        elif found := re.search(r"[:/]", name):
+            raise ValueError(f"store_options has the key {name!r}, with {found[0]!r}: a URL begins like s3://bucket")
         else:
             _check_value(name, value)
             checked[name] = value
     return checked
+
+
+def _check_of_url(beginning: str, options: object) -> dict[str, Any]:
+    scheme = beginning.partition("://")[0]
+    if scheme not in SCHEMES:
+        hint = _near(scheme, SCHEMES) or f"; {', '.join(SCHEMES)} are read"
+        raise ValueError(f"store_options has the key {beginning!r}: no URL that is read begins so{hint}")
+    checked = check(options)
+    if scheme in HTTP:
+        for name in checked.keys() - {*_OURS, *_CLIENT_OPTIONS}:
+            raise not_known(name, beginning)
+    return checked
+
+
+def settings(options: Mapping[str, Any]) -> list[str]:
+    """The names that are options neither of ours nor of the HTTP client, but settings of obstore's stores."""
+    return [name for name in options if name not in _OURS and name not in _CLIENT_OPTIONS]
+
+
+def not_known(name: str, url: str, known: tuple[str, ...] = _OURS + _SETTINGS) -> ValueError:
+    """The error for an option that a store does not know."""
+    return ValueError(f"{url}: store_options: {name!r} is not known here{_near(name, known)}")
+
+
+def of_obstore(error: Exception, url: str) -> Exception:
+    """An exception that came while a store was made; one that says which option is not known, if that is why."""
+    found = _UNKNOWN.search(str(error).partition("\n")[0])
+    if found is None:
+        return error
+    return not_known(found[1], url) if found[1] else not_known(found[2], f"{url}: client_options", _CLIENT_OPTIONS)
+
+
+def _near(name: str, known: tuple[str, ...]) -> str:
+    """What may have been meant, for a message.
+
+    >>> _near("regoin", ("endpoint", "region"))
+    "; 'region' is"
+    """
+    from difflib import get_close_matches
+
+    names = get_close_matches(name.lower(), known, 3)
+    return f"; {', '.join(map(repr, names))} {'is' if len(names) == 1 else 'are'}" if names else ""
 
 
 def _check_value(name: str, value: object) -> None:
@@ -122,11 +219,13 @@ def obstore_arguments(options: Mapping[str, Any], url: str, *, takes_config: boo
     }
     if headers := options.get("headers"):
         client["default_headers"] = dict(headers)
+    # HTTP has no settings, and the stores of clouds may panic where these are among theirs.
+    client |= {name: options[name] for name in _CLIENT_OPTIONS if name in options}
     client |= options.get("client_options", {})
     # We try again ourselves: so that it can be stopped, and is counted.
     arguments: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
     if takes_config:
-        arguments |= {name: value for name, value in options.items() if name not in _OURS}
+        arguments |= {name: options[name] for name in settings(options)}
         if options.get("anonymous"):
             arguments["skip_signature"] = True
         if provider := options.get("credential_provider"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -19,8 +20,7 @@ from ._object_store import Store
 from ._paths import scheme_of
 from ._store_errors import Problem
 
-_HTTP: Final = ("http", "https")
-_CLOUDS: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
+_HTTP: Final = _store_options.HTTP
 _MEMORY: Final = "memory"
 _STORES_MAX: Final = 64  # for one URL each: such a store has connections of its own
 _CONTROLS: Final = re.compile(r"[\x00-\x20\x7f\\]")
@@ -120,7 +120,7 @@ class Stores:
         host, _, key = rest.partition("/")
         if scheme == _MEMORY:
             return Place(self._kept(self._by_origin, f"memory://{host}", lambda: memory_store(host)), key)
-        if scheme in _CLOUDS:
+        if scheme in _store_options.CLOUDS:
             if not host:
                 raise ValueError(f"{url}: a URL without a {'container' if scheme[0] == 'a' else 'bucket'}")
             return Place(self._opened(self._by_origin, f"{scheme}://{host}", url), _checked_key(key, url))
@@ -146,7 +146,13 @@ class Stores:
         if store := stores.get(name):
             return store
         options = _store_options.for_url(self._options, url)
-        return self._kept(stores, name, lambda: open_store(address, options), options)
+        try:
+            return self._kept(stores, name, lambda: open_store(address, options), options)
+        except Exception as error:
+            known = _store_options.of_obstore(error, url)
+            if known is error:
+                raise
+            raise known from error
 
     def _kept(
         self, stores: dict[str, Store], name: str, make: Callable[[], Any], options: Mapping[str, Any] | None = None
@@ -170,11 +176,30 @@ def open_store(url: str, options: Mapping[str, Any]) -> Any:
     from obstore.store import HTTPStore, from_url
 
     if scheme_of(url) in _HTTP:
+        for name in _store_options.settings(options):
+            if not _is_setting(name):  # others are for other URLs of the same reader
+                raise _store_options.not_known(name, _shown(url))
         return HTTPStore.from_url(url, **_store_options.obstore_arguments(options, url, takes_config=False))
     arguments = _store_options.obstore_arguments(options, url, takes_config=True)
     if "@" in url:  # abfs://container@account.dfs...: the account stands there
         arguments.pop("account_name", None)
     return from_url(url, **arguments)
+
+
+@cache
+def _is_setting(name: str) -> bool:
+    """Whether one of obstore's stores has such a setting, which the store itself is asked."""
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    stores: tuple[Any, ...] = (S3Store, GCSStore, AzureStore)
+    for store in stores:
+        try:
+            store("a", **{name: ""})
+        except Exception as error:
+            if type(error).__name__ == "UnknownConfigurationKeyError":
+                continue
+        return True
+    return False
 
 
 def local_store() -> Any:
