@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -226,6 +227,30 @@ def test_urls_that_only_fsspec_has(tmp_path: Path) -> None:
         assert ringio_zarr.open_array(url)[2:7].tolist() == [2, 3, 4, 5, 6]
     with pytest.raises(ValueError, match="does not know this one"):
         ringio_zarr.open(f"nonesuch::file://{tmp_path}/a")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_what_is_too_large_in_an_archive_is_not_read(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsspec has the sizes in memory."""
+    zarr.create_array(tmp_path / "a", data=np.arange(10), chunks=(3,))
+    (tmp_path / "a/large").write_bytes(bytes(1_000_000))
+    archive = tmp_path / "archive"
+    with zipfile.ZipFile(archive, "w") if kind == "zip" else tarfile.open(archive, "w") as file:
+        add = file.write if isinstance(file, zipfile.ZipFile) else file.add
+        for path in (tmp_path / "a").rglob("*"):
+            if path.is_file():
+                add(path, str(path.relative_to(tmp_path / "a")))
+    fs = fsspec.filesystem(kind, fo=io.BytesIO(archive.read_bytes()), skip_instance_cache=True)
+    array = ringio_zarr.open_array(fs.get_mapper(""))
+    np.testing.assert_array_equal(array[...], np.arange(10))
+    read = []
+    monkeypatch.setattr(fs, "cat_file", lambda path: read.append(path) or b"{}")
+    with pytest.raises(ringio.DecodeError, match="1000000 bytes, at most 1000 make sense here"):
+        array.store.read("large", None, 1000)
+    assert array.store.read("nothing") is None
+    assert read == []
 
 
 def test_a_file_system_whose_paths_are_urls() -> None:

@@ -5,7 +5,8 @@ Each thread waits for its own answers, so as many requests are in flight as ther
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from ringio.planning import NamedTuple
@@ -25,6 +26,25 @@ class Whole(NamedTuple):
     def buffer(self) -> Any:
         """All its bytes."""
         return self.data
+
+
+class Unread:
+    """What ``get`` gives where the size is at hand: an object that is read only if somebody wants its bytes.
+
+    Args:
+        nbytes: its size.
+        read: gives all its bytes.
+    """
+
+    __slots__ = ("_read", "meta")
+
+    def __init__(self, nbytes: int, read: Callable[[], Any]) -> None:
+        self.meta = {"size": nbytes, "e_tag": None, "last_modified": None, "version": None}
+        self._read = read
+
+    def buffer(self) -> Any:
+        """All its bytes."""
+        return self._read()
 
 
 class ZarrStoreBridge:
@@ -106,7 +126,7 @@ class FsspecBridge:
         root: the folder.
     """
 
-    __slots__ = ("_fs", "_root")
+    __slots__ = ("_fs", "_has_sizes", "_root")
 
     def __init__(self, fs: Any, root: str) -> None:
         if getattr(fs, "async_impl", False) and getattr(fs, "asynchronous", False):
@@ -114,6 +134,9 @@ class FsspecBridge:
             fs = type(fs)(*fs.storage_args, **{**fs.storage_options, "asynchronous": False})
         self._fs = fs
         self._root = root.rstrip("/")
+        # Archives have a directory in memory. Others would have to be asked for each size, one more request.
+        # A range of as many bytes as make sense would need no size, but goes on behind the object in reference://.
+        self._has_sizes = any(kind.__name__ == "AbstractArchiveFileSystem" for kind in type(fs).__mro__)
 
     def check_caller(self) -> None:
         """Whether the calling thread may wait for answers.
@@ -124,9 +147,12 @@ class FsspecBridge:
         if getattr(self._fs, "async_impl", False):
             _refuse(self._fs.loop, "fsspec")
 
-    def get(self, path: str) -> Whole:
+    def get(self, path: str) -> Whole | Unread:
         """All of an object."""
-        return Whole(self._fs.cat_file(self._full(path)))
+        full = self._full(path)
+        if self._has_sizes and (nbytes := self._fs.info(full)["size"]) is not None:
+            return Unread(nbytes, partial(self._fs.cat_file, full))
+        return Whole(self._fs.cat_file(full))
 
     def get_ranges(self, path: str, *, starts: Sequence[int], ends: Sequence[int]) -> list[Any]:
         """Ranges of an object, all at once."""
