@@ -10,9 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zarr
 
 import ringio
+import ringio_zarr
 from servers import Rule
 from servers.latency import pattern
 
@@ -164,3 +167,80 @@ class TestWholeObjects:
         long = latency.put_pattern("long", 6 << 20)
         assert bytes(reader.read_ranges([(long, start, None)])[0]) == pattern(start, (6 << 20) - start)
         assert latency.seen().requests == len(urls) + 3  # its size, and two parts
+
+
+class TestChunks:
+    """Chunks that are objects of their own, as those of Zarr arrays without shards are."""
+
+    def chunks(self, latency: Any, count: int, nbytes: int = 1000) -> list[str]:
+        return [latency.put(f"chunks/{i}", bytes([i]) * nbytes) for i in range(count)]
+
+    def read(self, reader: ringio.Reader, urls: list[str], nbytes: int = 1000, **options: Any) -> Any:
+        tasks = [ringio.Task(i, (nbytes,), (0,), (nbytes,), (i * nbytes,)) for i in range(len(urls))]
+        out = np.full(len(urls) * nbytes, 255, np.uint8)
+        reader.execute(ringio.Plan([(url, 0, None) for url in urls], tasks, dtype="u1", **options), out)
+        return out.reshape(len(urls), nbytes)
+
+    @pytest.mark.parametrize("nbytes", [1000, 300_000])
+    def test_few_at_once(self, latency: Any, reader: ringio.Reader, nbytes: int) -> None:
+        urls = self.chunks(latency, 40, nbytes)
+        latency.rules(Rule(ignore_range=True, delay_s=0.01))
+        assert (self.read(reader, urls, nbytes) == np.arange(40)[:, np.newaxis]).all()
+        assert latency.seen().requests == len(urls) + 1
+        assert latency.seen().most_in_flight <= 6
+
+    def test_of_a_server_with_ranges_all_at_once(self, latency: Any, reader: ringio.Reader) -> None:
+        urls = self.chunks(latency, 100)
+        latency.rules(Rule(delay_s=0.05))
+        for _ in range(2):
+            assert (self.read(reader, urls) == np.arange(100)[:, np.newaxis]).all()
+        assert latency.seen().requests == 2 * len(urls)
+        assert latency.seen().most_in_flight > 50
+
+    @pytest.mark.parametrize("ignore_range", [True, False])
+    @pytest.mark.parametrize("missing_count", [1, 10])
+    def test_missing_ones_do_not_find_out(
+        self, latency: Any, reader: ringio.Reader, ignore_range: bool, missing_count: int
+    ) -> None:
+        urls = [latency.url(f"chunks/none/{i}") for i in range(missing_count)] + self.chunks(latency, 20)
+        latency.rules(Rule(ignore_range=ignore_range))
+        with pytest.raises(FileNotFoundError):
+            self.read(reader, urls)
+        assert (self.read(reader, urls[missing_count:]) == np.arange(20)[:, np.newaxis]).all()
+
+    def test_beside_ranges_of_others(self, latency: Any, reader: ringio.Reader) -> None:
+        """Whole objects are read, whatever becomes of ranges of the same server."""
+        urls = self.chunks(latency, 40)
+        latency.rules(Rule(ignore_range=True))
+        tasks = [ringio.Task(i, (100,), (0,), (100,), (100 * i,)) for i in range(40)]
+        whole = [ringio.Task(40 + i, (1000,), (0,), (1000,), (4000 + 1000 * i,)) for i in range(40)]
+        ranges = [*((url, 5, 100) for url in urls), *((f"{url}?whole", 0, None) for url in urls)]
+        out = np.full(44_000, 255, np.uint8)
+        errors = reader.execute(ringio.Plan(ranges, tasks + whole, dtype="u1"), out, on_error="return")
+        assert [number for number, _ in errors] == list(range(40))
+        assert (out[4000:].reshape(40, 1000) == np.arange(40)[:, np.newaxis]).all()
+
+    def test_broken_ones(self, latency: Any) -> None:
+        urls = self.chunks(latency, 10)
+        latency.rules(Rule(ignore_range=True), Rule(path="/chunks/5", ignore_range=True, status=503))
+        with (
+            ringio.Reader(store_options={"retries": 1}) as reader,
+            pytest.raises(ringio.StoreError, match="in 2 tries") as caught,
+        ):
+            self.read(reader, urls)
+        assert caught.value.filename == urls[5]
+
+    def test_what_is_compressed_on_its_way_is_an_error(self, latency: Any, reader: ringio.Reader) -> None:
+        urls = self.chunks(latency, 3)
+        latency.rules(Rule(gzip="whole"))
+        with pytest.raises(ringio.StoreError, match="has compressed them"):
+            self.read(reader, urls)
+
+    def test_arrays(self, plain_server: str, tmp_path: Path) -> None:
+        array = zarr.create_array(tmp_path / "array", shape=(300, 200), chunks=(20, 20), dtype="f8", fill_value=-1)
+        array[40:] = np.random.default_rng(0).random((260, 200))
+        begin_s = time.monotonic()
+        found = ringio_zarr.open_array(f"{plain_server}/array")
+        np.testing.assert_array_equal(found[...], array[...])
+        np.testing.assert_array_equal(found[7:50, 3], array[7:50, 3])
+        assert time.monotonic() - begin_s < 10

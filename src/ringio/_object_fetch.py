@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -20,12 +21,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ._object_lookup import Found, ask_for_head
+from ._object_lookup import PLAIN_IN_FLIGHT, Found, ask_for_head
 from ._object_one import Object
 from ._object_outcome import Outcome
 from ._object_place import Placer
 from ._object_pool import Pool, Run, Unit
-from ._object_store import Answer, Buffer
+from ._object_store import Answer, Buffer, Store
 from ._object_work import CHANGED_TEXT, check_answer, check_nbytes, problem_of
 from ._plan import Plan
 from ._store_errors import CHANGED, PAST_THE_END, Problem
@@ -35,6 +36,7 @@ _MANY: Final = 32  # as many in one object are worth two requests that ask for i
 # One call of get_ranges. It keeps ten in flight, so a multiple of ten leaves none of them alone at the end.
 _GROUP: Final = 20
 _GROUP_IN_FLIGHT: Final = 10
+_AHEAD_MAX: Final = 64  # objects that do not exist do not show whether their server gives ranges: so many may not
 _LONG_NBYTES: Final = 256 << 10  # such answers come in many parts
 
 
@@ -52,6 +54,8 @@ class Fetch(Outcome):
         wholes: Mapping[int, int],
     ) -> None:
         super().__init__(pool, placer, plan, chosen, places, found, wholes)
+        self._plain: dict[Store, Problem] = {}  # stores that were found to give no ranges
+        self._ahead_left = _AHEAD_MAX
         self._units.append(self._all())
 
     # --------------------------------------------------------------------------------------------- what is to be done
@@ -59,6 +63,7 @@ class Fetch(Outcome):
     def _all(self) -> Iterator[Unit]:
         files = self._requests["file"][self._chosen]
         bounds = np.flatnonzero(np.diff(files, prepend=-1, append=-1))
+        behind: dict[Store, deque[Object]] = {}
         for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             file = int(files[first])
             place = self._places[file]
@@ -66,7 +71,41 @@ class Fetch(Outcome):
                 yield Unit(lambda a=first, b=last, p=place: self._give_up(a, b, p), 0, 0)  # type: ignore[misc]
                 continue
             each = Object(place, first, last, self._found.get(file))
-            yield from self._of_object(each)
+            if self._may_be_plain(each):
+                behind.setdefault(place.store, deque()).append(each)
+                self._may_have = True
+            else:
+                yield from self._of_object(each)
+        for store, objects in behind.items():
+            yield Unit(partial(self._go_ahead, store, objects), 1, self._nbytes(self._first(objects[0])))
+
+    def _may_be_plain(self, each: Object) -> bool:
+        """Whether all of an object is wanted, and nothing else, of a server that may give no ranges."""
+        store = each.place.store
+        if not store.may_lack_ranges or store.gives_ranges or each.tail is not None or each.left_count > 1:
+            return False
+        return self._extent(self._first(each)) == (0, None)
+
+    def _first(self, each: Object) -> int:
+        return int(self._chosen[each.first])
+
+    def _go_ahead(self, store: Store, objects: deque[Object]) -> None:
+        """The first of some objects, which may show whether their server gives ranges; the others follow."""
+        first = objects.popleft()
+        unit = Unit(partial(self._get_each, store, objects), 1, self._nbytes(self._first(first)))
+        self._get(first, self._first(first))
+        self._add(iter([unit] * min(PLAIN_IN_FLIGHT, len(objects))))
+
+    def _get_each(self, store: Store, objects: deque[Object]) -> None:
+        """One after the other, while other threads do the same; all at once when it is known that ranges are given."""
+        while objects and not self._stopped.is_set():
+            if store.gives_ranges or (self._ahead_left <= 0 and store not in self._plain):
+                rest = tuple(_emptied(objects))
+                return self._add(unit for each in rest for unit in self._of_object(each))
+            self._ahead_left -= 1
+            for each in _emptied(objects, 1):
+                self._get(each, self._first(each))
+        return None
 
     def _of_object(self, each: Object) -> Iterator[Unit]:
         store = each.place.store
@@ -163,26 +202,51 @@ class Fetch(Outcome):
         if tail is not None and start >= tail.start:
             part = memoryview(tail.buffer)[start - tail.start : end and end - tail.start]
             return self._place(each, [i], [part], tail.version.nbytes)
+        store = each.place.store
+        is_whole = store.may_lack_ranges and (start, end) == (0, None)
+        if is_whole and store in self._plain:
+            return self._get_plain(each, i)
         answers: list[Answer] = []
 
         def ask() -> None:
-            answer = each.place.store.get(each.place.key, start, end)
+            answer = store.get(each.place.key, start, end)
             check_answer(answer, start, end)
             answers.append(answer)
 
-        problem = self._try_range(each.place.store, ask, failed)
+        problem = self._try_range(store, ask, failed)
+        if problem is not None and problem.is_rangeless and is_whole:
+            self._plain[store] = problem
+            return self._get_plain(each, i)
         if problem is not None and problem.status == PAST_THE_END:
             return self._get_nothing(each, i, problem)
         if problem is not None:
             return self._fail(each, [i], problem)
         return self._accept(each, i, answers[0])
 
-    def _accept(self, each: Object, i: int, answer: Answer) -> None:
+    def _get_plain(self, each: Object, i: int) -> None:
+        """All of an object, of a server that gives no ranges."""
+        store, key = each.place
+        answers: list[Answer | None] = []
+
+        def ask() -> None:
+            answer = store.get_plain(key)
+            if answer is not None:
+                check_answer(answer, 0, None)
+            answers.append(answer)
+
+        problem = self._try(store, ask)
+        if problem is None and (answer := answers[0]) is not None:
+            return self._accept(each, i, answer, is_range=False)
+        return self._fail(each, [i], problem or self._plain[store])
+
+    def _accept(self, each: Object, i: int, answer: Answer, *, is_range: bool = True) -> None:
         """The answer to one request."""
         if not self._is_of_same_state(each, answer.version):
             return self._spoil(each, Problem(CHANGED, CHANGED_TEXT), 1)
-        each.is_sound = self._has_ranges = True
-        self._rangeless.pop(each.place.store, None)
+        if is_range:
+            self._rangeless.pop(each.place.store, None)
+            each.place.store.gives_ranges = True
+        each.is_sound = self._may_have = True
         return self._place(each, [i], [answer.buffer], answer.version.nbytes)
 
     def _get_nothing(self, each: Object, i: int, problem: Problem) -> None:
@@ -290,3 +354,13 @@ class Fetch(Outcome):
         else:
             self._finish_steps(1)
         return None
+
+
+def _emptied(objects: deque[Object], count: int | None = None) -> Iterator[Object]:
+    """Takes objects out, all or some, while other threads may do the same."""
+    for _ in range(len(objects) if count is None else count):
+        try:
+            each = objects.popleft()
+        except IndexError:
+            return
+        yield each

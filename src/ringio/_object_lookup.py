@@ -17,7 +17,7 @@ from ._stores import Place, is_all_of
 _DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole, as a guess
 _SHORT_SHARE: Final = 4  # of the bytes that may come along: what is short is copied, and has memory twice
 # At once of a server without ranges, which often is a simple one: as many as browsers ask for.
-_PLAIN_IN_FLIGHT: Final = 6
+PLAIN_IN_FLIGHT: Final = 6
 _STATES_MAX: Final = 2  # of an object that is replaced while it is read: who does that all the time has no state
 
 
@@ -134,7 +134,7 @@ class Lookup(Work[list[Found]]):
     def _let_follow(self, store: Store, behind: deque[int]) -> None:
         """What one object has shown of its store holds for those behind it."""
         if store in self._plain:
-            count = min(_PLAIN_IN_FLIGHT, len(behind))
+            count = min(PLAIN_IN_FLIGHT, len(behind))
             self._add(Unit(partial(self._look_up_each, behind), 1, _DOCUMENT_NBYTES) for _ in range(count))
         else:
             self._add(map(self._unit, behind))

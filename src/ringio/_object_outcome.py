@@ -63,7 +63,7 @@ class Outcome(Work[list[TaskFailure]]):
         self.kept = Kept(plan, wholes)
         self._failures: list[TaskFailure] = []
         self._spoilt: list[Object] = []
-        self._has_ranges = False
+        self._may_have = False  # some store has answered, or may although it has no ranges
         self._watcher: Watcher | None = None
         self._step_count = len(chosen)
 
@@ -97,7 +97,7 @@ class Outcome(Work[list[TaskFailure]]):
         return [failures[task] for task in sorted(failures)]
 
     def _is_all_of(self, store: Store) -> bool:
-        return not self._has_ranges and is_all_of(store, self._places.values())
+        return not self._may_have and is_all_of(store, self._places.values())
 
     def cancel(self) -> None:
         """As of all work; and a codec that takes its time has nothing to write to when it is done."""

@@ -173,12 +173,12 @@ class Store:
             version = Version(view.nbytes, None, None, None)
         return Answer(buffer, 0, version if meta is None else version_of(meta))
 
-    def get_plain(self, key: str, fits: Callable[[int], bool]) -> Answer | None:
+    def get_plain(self, key: str, fits: Callable[[int], bool] | None = None) -> Answer | None:
         """All of an object, of a server that may not give ranges; only of a store that ``may_lack_ranges``.
 
         Args:
             key: of the object.
-            fits: whether there is room for so many bytes; else there are none in the answer.
+            fits: whether there is room for so many bytes; else there are none in the answer. None: there is.
 
         Returns:
             None: what comes is encoded, so that its bytes may be others than those of the object.
@@ -189,7 +189,7 @@ class Store:
             if "Content-Encoding" in result.attributes:
                 return None
             version = version_of(result.meta)
-            return Answer(result.bytes() if fits(version.nbytes) else b"", 0, version)
+            return Answer(result.bytes() if fits is None or fits(version.nbytes) else b"", 0, version)
         finally:
             self._note("GET", begin_ns, key)
 
