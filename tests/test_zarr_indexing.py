@@ -155,8 +155,18 @@ def test_large_products_come_in_batches(pairs: dict[str, Pair], name: str, data:
         patch.setattr(_staged, "_GAP_NBYTES", data.draw(st.sampled_from([0, 6, 100, 10_000])))
         patch.setattr(_staged, "_BATCH_BOXES", data.draw(st.sampled_from([1, 3, 1000])))
         patch.setattr(_staged, "_BATCH_NBYTES", data.draw(st.sampled_from([10, 300, 100_000])))
+        patch.setattr(_staged, "_PART_NBYTES", data.draw(st.sampled_from([1, 50, 1 << 20])))
         np.testing.assert_array_equal(pair.ours.oindex[selection], want)
         check_out(pair.ours.get_orthogonal_selection, selection, want)
+
+
+def test_large_products_are_put_in_their_place_in_parts() -> None:
+    """Between any two of them Ctrl-C is seen; rows that are larger are parts of their own."""
+    array = np.broadcast_to(np.zeros((), "i4"), (1000, 64 << 10))
+    parts = [array[rows] for rows in _staged._rows(array)]
+    assert {part.nbytes for part in parts[:-1]} == {8 << 20}
+    assert sum(map(len, parts)) == len(array)
+    assert len([*_staged._rows(np.broadcast_to(np.zeros((), "i4"), (7, 64 << 20)))]) == 7
 
 
 @pytest.mark.parametrize("name", NAMES)
