@@ -143,6 +143,20 @@ class TestWholeObjects:
         assert {type(error) for error in buffers.errors.values()} == {FileNotFoundError}
         assert [bytes(buffers[i]) for i in range(1, 10)] == [bytes([i]) for i in range(9)]
 
+    def test_missing_ones_of_a_simple_server(self, plain_server: str, reader: ringio.Reader) -> None:
+        begin_s = time.monotonic()
+        urls = [f"{plain_server}/{'none/' * (i < 10)}{i}" for i in range(COUNT)]
+        buffers = reader.read_ranges([(url, 0, None) for url in urls], on_error="return")
+        assert time.monotonic() - begin_s < 5
+        assert sorted(buffers.errors) == list(range(10))
+        assert {bytes(buffer) for buffer in buffers[10:]} == {bytes(NBYTES)}
+
+    def test_many_missing_ones_are_asked_for_at_once_in_the_end(self, latency: Any, reader: ringio.Reader) -> None:
+        latency.rules(Rule(delay_s=0.02))
+        buffers = reader.read_ranges([(latency.url(f"none/{i}"), 0, None) for i in range(500)], on_error="return")
+        assert len(buffers.errors) == 500
+        assert latency.seen().most_in_flight > 50
+
     def test_more_than_fits(self, rangeless: Any) -> None:
         urls = [rangeless.put(f"{i}", bytes(3 << 20)) for i in range(3)]
         with ringio.Reader(memory_limit_bytes=8 << 20) as reader:

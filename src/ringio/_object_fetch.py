@@ -16,18 +16,19 @@ import operator
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._object_lookup import PLAIN_IN_FLIGHT, Found, ask_for_head
+from ._object_lookup import AHEAD_MAX, PLAIN_IN_FLIGHT, Found, ask_for_head
 from ._object_one import Object
 from ._object_outcome import Outcome
 from ._object_place import Placer
 from ._object_pool import Pool, Run, Unit
 from ._object_store import Answer, Buffer, Store
-from ._object_work import CHANGED_TEXT, check_answer, check_nbytes, problem_of
+from ._object_work import CHANGED_TEXT, check_answer, check_nbytes, emptied, problem_of
 from ._plan import Plan
 from ._store_errors import CHANGED, PAST_THE_END, Problem
 from ._stores import Place
@@ -36,7 +37,6 @@ _MANY: Final = 32  # as many in one object are worth two requests that ask for i
 # One call of get_ranges. It keeps ten in flight, so a multiple of ten leaves none of them alone at the end.
 _GROUP: Final = 20
 _GROUP_IN_FLIGHT: Final = 10
-_AHEAD_MAX: Final = 64  # objects that do not exist do not show whether their server gives ranges: so many may not
 _LONG_NBYTES: Final = 256 << 10  # such answers come in many parts
 
 
@@ -55,7 +55,7 @@ class Fetch(Outcome):
     ) -> None:
         super().__init__(pool, placer, plan, chosen, places, found, wholes)
         self._plain: dict[Store, Problem] = {}  # stores that were found to give no ranges
-        self._ahead_left = _AHEAD_MAX
+        self._ahead_left = AHEAD_MAX
         self._units.append(self._all())
 
     # --------------------------------------------------------------------------------------------- what is to be done
@@ -98,14 +98,15 @@ class Fetch(Outcome):
 
     def _get_each(self, store: Store, objects: deque[Object]) -> None:
         """One after the other, while other threads do the same; all at once when it is known that ranges are given."""
-        while objects and not self._stopped.is_set():
+        for each in emptied(objects):
+            if self._stopped.is_set():
+                break
             if store.gives_ranges or (self._ahead_left <= 0 and store not in self._plain):
-                rest = tuple(_emptied(objects))
-                return self._add(unit for each in rest for unit in self._of_object(each))
+                left = chain((each,), emptied(objects))
+                self._add(unit for other in left for unit in self._of_object(other))
+                break
             self._ahead_left -= 1
-            for each in _emptied(objects, 1):
-                self._get(each, self._first(each))
-        return None
+            self._get(each, self._first(each))
 
     def _of_object(self, each: Object) -> Iterator[Unit]:
         store = each.place.store
@@ -354,13 +355,3 @@ class Fetch(Outcome):
         else:
             self._finish_steps(1)
         return None
-
-
-def _emptied(objects: deque[Object], count: int | None = None) -> Iterator[Object]:
-    """Takes objects out, all or some, while other threads may do the same."""
-    for _ in range(len(objects) if count is None else count):
-        try:
-            each = objects.popleft()
-        except IndexError:
-            return
-        yield each

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from ._named import NamedTuple
 from ._object_pool import Pool, Unit
 from ._object_store import Answer, Store, Version
-from ._object_work import CHANGED_TEXT, ObjectChangedError, Work, check_answer, check_nbytes
+from ._object_work import CHANGED_TEXT, ObjectChangedError, Work, check_answer, check_nbytes, emptied
 from ._store_errors import PAST_THE_END, Problem, sort_out
 from ._stores import Place, is_all_of
 
@@ -18,6 +19,8 @@ _DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole,
 _SHORT_SHARE: Final = 4  # of the bytes that may come along: what is short is copied, and has memory twice
 # At once of a server without ranges, which often is a simple one: as many as browsers ask for.
 PLAIN_IN_FLIGHT: Final = 6
+# Objects that do not exist do not show whether their server gives ranges: so many may not, before all are asked for.
+AHEAD_MAX: Final = 64
 _STATES_MAX: Final = 2  # of an object that is replaced while it is read: who does that all the time has no state
 
 
@@ -69,6 +72,7 @@ class Lookup(Work[list[Found]]):
         self._tails_nbytes = tails_nbytes
         self._starts = starts or [-1] * len(places)
         self._plain: dict[Store, Problem] = {}  # stores that were found to give no ranges
+        self._ahead_left = AHEAD_MAX
         self._kept: dict[int, int] = {}  # of the tails that come along, their bytes
         self._kept_nbytes = 0
         self._found: list[Found] = [Found(None, None)] * len(places)
@@ -132,20 +136,19 @@ class Lookup(Work[list[Found]]):
         self._finish_steps(1)
 
     def _let_follow(self, store: Store, behind: deque[int]) -> None:
-        """What one object has shown of its store holds for those behind it."""
-        if store in self._plain:
-            count = min(PLAIN_IN_FLIGHT, len(behind))
-            self._add(Unit(partial(self._look_up_each, behind), 1, _DOCUMENT_NBYTES) for _ in range(count))
-        else:
-            self._add(map(self._unit, behind))
+        """What one object has shown of its store holds for those behind it; if it does not exist, that is nothing."""
+        unit = Unit(partial(self._look_up_each, store, behind), 1, _DOCUMENT_NBYTES)
+        self._add(iter([unit] * min(PLAIN_IN_FLIGHT, len(behind))))
 
-    def _look_up_each(self, behind: deque[int]) -> None:
-        """One after the other, while other threads do the same."""
-        while not self._stopped.is_set():
-            try:
-                i = behind.popleft()
-            except IndexError:
-                return
+    def _look_up_each(self, store: Store, behind: deque[int]) -> None:
+        """One after the other, while other threads do the same; all at once when it is known that ranges are given."""
+        for i in emptied(behind):
+            if self._stopped.is_set():
+                break
+            if store.gives_ranges or (self._ahead_left <= 0 and store not in self._plain):
+                self._add(map(self._unit, chain((i,), emptied(behind))))
+                break
+            self._ahead_left -= 1
             self._look_up(i)
 
     def _ask_for_rest(self, place: Place, i: int) -> Found | None:

@@ -285,3 +285,13 @@ def check_nbytes(buffer: object, nbytes: int, *, may_be_short: bool = False) -> 
     with memoryview(buffer) as view:  # type: ignore[arg-type]
         if view.nbytes > nbytes or (view.nbytes < nbytes and not may_be_short):
             raise CutShortError(f"the answer has {view.nbytes} bytes, {nbytes} were due")
+
+
+def emptied(items: deque[T]) -> Iterator[T]:
+    """Takes items out, one by one; other threads may do the same."""
+    while True:
+        try:
+            item = items.popleft()
+        except IndexError:
+            return
+        yield item
