@@ -66,6 +66,7 @@ def ends_if_collected(call: Callable[[], object], collect: Callable[[], object],
         return trace
 
     def run() -> None:
+        sys._getframe().f_trace_opcodes = True  # CPython 3.12 looks for it in settrace()
         sys.settrace(trace)
         call()
         sys.settrace(None)
