@@ -191,6 +191,9 @@ class Contender:
         self.process.join()
 
 
+CHECKED_AT_ONCE = 2  # contenders: that is not timed, and most of it is on one core
+
+
 def run_contest(
     module: str,
     contenders: Sequence[str],
@@ -209,10 +212,11 @@ def run_contest(
     running: list[Contender] = []
     timings: list[Timing] = []
     try:
-        for name in contenders:
+        for index, name in enumerate(contenders):
+            coming = contenders[len(started) : index + CHECKED_AT_ONCE]
+            started.extend(Contender(module, later, task) for later in coming)
             say(f"  checking {name}")
-            contender = Contender(module, name, task)
-            started.append(contender)
+            contender = started[index]
             state, answer = contender.receive()
             timings.append(contender.timing)
             if state == "unavailable":
@@ -220,7 +224,8 @@ def run_contest(
                 contender.process.join()
                 continue
             running.append(contender)
-            if before_each is None:
+        if before_each is None:
+            for contender in running:
                 contender.warm_up(rounds, patience_s)
         for index in range(rounds):
             say(f"  round {index + 1} of {rounds}")

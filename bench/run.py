@@ -32,6 +32,7 @@ from _workloads import all_workloads, quick
 ROUNDS, COLD_ROUNDS, QUICK_ROUNDS = 9, 5, 2
 PATIENCE_S = 1.25
 COLD_PATIENCE = 2  # times as much: the disk varies more than memory does
+SUITE_PATIENCE = 3  # and so do whole processes, which take a second
 FIO_SECONDS = 2.0
 
 
@@ -56,7 +57,8 @@ def run_workload(contest: Contest, options: argparse.Namespace) -> dict[str, Any
     names = [name for name in contest.contenders if name in limits.NAMES or matches(name, options.contender)]
     before_each = functools.partial(drop_files, contest.disk.paths) if contest.cold else None
     rounds = min(options.rounds, COLD_ROUNDS) if contest.cold else options.rounds
-    patience_s = options.patience * (COLD_PATIENCE if contest.cold else 1)
+    is_suite = contest.name.startswith("suite-")
+    patience_s = options.patience * (COLD_PATIENCE if contest.cold else SUITE_PATIENCE if is_suite else 1)
     timings = run_contest(contest.module, names, contest.task, rounds, before_each, patience_s)
     disk: dict[str, float] = {}
     if contest.cold and not options.no_fio:
