@@ -756,6 +756,11 @@ class TestServers:
             assert isinstance(missing, ringio.StoreNotFoundError)
             assert isinstance(missing, FileNotFoundError)
             assert "NoSuchBucket" in str(missing)
+            with pytest.raises(ringio.StoreNotFoundError):
+                ringio.Store("s3://no-such-bucket", reader=reader).get("key").bytes()
+            absent = error_of(reader, "s3://objects/NoSuchBucket", 0, 1)
+            assert isinstance(absent, FileNotFoundError)
+            assert not isinstance(absent, ringio.StoreError)
             assert error_of(reader, empty, 0, 1).nbytes == 0
             assert error_of(reader, url, 50_000, 1).nbytes == len(self.DATA)
         with ringio.Reader(store_options=options | {"anonymous": True}) as reader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +83,7 @@ def test_options_of_the_http_client_need_no_mapping_of_their_own(latency: Any, p
 
 def test_what_may_be_meant_is_known() -> None:
     """Also to the version of obstore that is installed."""
+    import obstore
     from obstore.store import HTTPStore
 
     from ringio._stores import _is_setting
@@ -90,3 +93,7 @@ def test_what_may_be_meant_is_known() -> None:
         with pytest.raises(Exception) as caught:  # whatever it says of the value
             HTTPStore.from_url("https://host", client_options={name: object()})
         assert "Invalid key" not in str(caught.value)
+    stubs = Path(obstore.__file__).parent / "_store" / "_client.pyi"
+    names = re.findall(r"^    (\w+): ", stubs.read_text(), re.MULTILINE)
+    assert "timeout" in names
+    assert set(names) <= set(_store_options._CLIENT_OPTIONS)

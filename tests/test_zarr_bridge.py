@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import zipfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -118,6 +121,36 @@ def test_what_fsspec_says_of_an_object() -> None:
     said = FsspecBridge(fs, "/said").head("a")
     assert said["size"] == 3
     assert said["last_modified"] == fs.info("/said/a")["created"]
+
+
+def test_what_a_path_is_called_says_nothing() -> None:
+    """fsspec's error of a file that is not there has no words but its path."""
+    fs = fsspec.filesystem("memory")
+    mapping = fs.get_mapper("/NoSuchBucket ContainerNotFound/NoSuchBucket.zarr")
+    mapping[".zarray"] = json.dumps(
+        {
+            "zarr_format": 2,
+            "shape": [4],
+            "chunks": [4],
+            "dtype": "<i4",
+            "fill_value": 7,
+            "order": "C",
+            "compressor": None,
+            "filters": None,
+        }
+    ).encode()
+    assert ringio_zarr.open_array(mapping)[:].tolist() == [7, 7, 7, 7]
+
+
+def test_an_archive_has_been_listed_before_threads_ask(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("a/zarr.json", b"{}")
+    fs = fsspec.filesystem("zip", fo=str(tmp_path / "x.zip"))
+    bridge = FsspecBridge(fs, "")
+    fs._get_dirs = None
+    assert "a/zarr.json" in fs.dir_cache
+    del fs._get_dirs
+    assert bridge.head("a/zarr.json")["size"] == 2
 
 
 def test_a_size_alone_tells_nothing() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ._awaited import read_async
 from ._entries import is_remote
-from ._errors import FileChangedError, RangeError
+from ._errors import FileChangedError, RangeError, StoreError
 from ._locations import local_e_tag
 from ._reader import Reader
 from .exceptions import (
@@ -44,7 +44,7 @@ def named_errors(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except BaseError:
+    except (BaseError, StoreError):  # a bucket that is not there is more than an object that is not
         raise
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NotFoundError(errno.ENOENT, error.strerror or "no such object", path) from error

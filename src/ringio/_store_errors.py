@@ -139,7 +139,8 @@ def _of_status(status: int, line: str, body: str) -> Problem:
 def _of_system(error: OSError) -> Problem:
     if isinstance(error, FileNotFoundError):
         text = _first_line(error.strerror or str(error))
-        return Problem(_absence(text), text)
+        is_path = error.strerror is None and " " not in text  # as fsspec has it: what its name says is nothing
+        return Problem(errno.ENOENT if is_path else _absence(text), text)
     if isinstance(error, PermissionError):
         return Problem(errno.EACCES, _first_line(error.strerror or str(error)))
     return Problem(

@@ -137,6 +137,8 @@ class FsspecBridge:
         # Archives have a directory in memory. Others would have to be asked for each size, one more request.
         # A range of as many bytes as make sense would need no size, but goes on behind the object in reference://.
         self._has_sizes = any(kind.__name__ == "AbstractArchiveFileSystem" for kind in type(fs).__mro__)
+        if self._has_sizes:
+            fs.exists("")  # fills the directory: of several threads that find it empty, some would see half of it
 
     def check_caller(self) -> None:
         """Whether the calling thread may wait for answers.

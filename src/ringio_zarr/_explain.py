@@ -20,6 +20,7 @@ from ._metadata import ArrayMetadata
 from ._planned import steps
 from ._planner import Boxes, PlacedPoints, Planner
 from ._steps import Execute, Steps, drive
+from ._store_base import is_absent
 
 _ENOENT: Final = -errno.ENOENT
 
@@ -286,7 +287,7 @@ def _sizes(paths: list[str], plan: Plan, reader: Reader) -> tuple[npt.NDArray[np
         return identities["nbytes"].astype(np.int64), identities["status"] == _ENOENT
     states = reader.look_up(paths, store=plan.objects.store)
     sizes = [0 if isinstance(state, Exception) else state.nbytes for state in states]
-    return np.array(sizes, np.int64), np.array([isinstance(state, FileNotFoundError) for state in states])
+    return np.array(sizes, np.int64), np.array([is_absent(state) for state in states])
 
 
 def stand_in(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

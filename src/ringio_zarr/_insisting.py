@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ringio import Reader, StoreError, planning
+from ringio import Reader, planning
 
 from ._errors import MISSING_NAMED_MAX, ChunkNotFoundError, MissingChunks, chunks_not_found
 from ._keys import ChunkKeyEncoding
@@ -18,7 +18,7 @@ from ._parts import PartStore
 from ._remote import RemoteStore
 from ._sharding import U64
 from ._store import ChunkFiles
-from ._store_base import Store
+from ._store_base import Store, is_absent
 
 
 class Insisting(EachTime):
@@ -95,7 +95,7 @@ class Insisting(EachTime):
 
     def _tell(self, ids: U64, error: Exception, reader: Reader) -> Exception:
         """That of the chunks with these ids some are missing, if that is what is wrong; each is a file of its own."""
-        if not isinstance(error, FileNotFoundError) or isinstance(error, StoreError):
+        if not is_absent(error):
             return error
         absent = ids[self._absent(ids, reader)]
         return self._error(absent) if len(absent) else error
@@ -107,7 +107,7 @@ class Insisting(EachTime):
             return self._absent_parts(self._store, paths, reader)
         if isinstance(self._store, RemoteStore):
             states = reader.look_up(paths, store=self._store.source)
-            return np.array([isinstance(state, FileNotFoundError) for state in states], np.bool_)
+            return np.array([is_absent(state) for state in states], np.bool_)
         return np.asarray(planning.stat(paths)["status"] == -errno.ENOENT)
 
     def _absent_parts(self, store: PartStore, keys: Sequence[str], reader: Reader) -> npt.NDArray[np.bool_]:

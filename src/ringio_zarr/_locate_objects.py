@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ringio import FileChangedError, Reader, StoreError, planning
+from ringio import FileChangedError, Reader, planning
 
 from ._cache import Cache
 from ._chain import Pipeline
@@ -17,6 +17,7 @@ from ._locate_parts import descend, index_readers
 from ._remote import RemoteStore
 from ._sharding import U64, Lookup, Shards
 from ._store import ChunkFiles
+from ._store_base import is_absent
 
 
 class ObjectPerChunk(EachTime):
@@ -194,7 +195,7 @@ class _ObjectLookup(Lookup):
         for shard, state in enumerate(self._states):
             if not isinstance(state, Exception):
                 bases[shard], sizes[shard] = 0, state.nbytes
-            elif not isinstance(state, FileNotFoundError) or isinstance(state, StoreError):
+            elif not is_absent(state):
                 first, end = shards.span(shard)
                 state.add_note(f"while reading {describe(int(self.ids[first]))}")
                 self.fail(first, end, state)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 from ringio import Reader, RingioError, StoreError, default_reader
 
-from ._store_base import MAX_DOCUMENT_NBYTES, Store, checked, too_large
+from ._store_base import MAX_DOCUMENT_NBYTES, Store, checked, is_absent, too_large
 
 _serial: Final = itertools.count(1)
 
@@ -132,7 +132,7 @@ class RemoteStore(Store):
 
 def _document_of(state: Any, where: str, limit_nbytes: int) -> bytes | Exception | None:
     """The bytes that a lookup brought, None where there is no such object, or why it cannot be read."""
-    if isinstance(state, FileNotFoundError) and not isinstance(state, StoreError):
+    if is_absent(state):
         return None
     if isinstance(state, Exception):
         return state

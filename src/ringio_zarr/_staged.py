@@ -27,9 +27,8 @@ _I64: TypeAlias = npt.NDArray[np.int64]
 _BATCH_BOXES: Final = 500_000
 _BATCH_NBYTES: Final = 64 << 20  # of a stage
 _GAP_NBYTES: Final = 512  # to copy so much takes as long as to plan one more box
-_PART_NBYTES: Final = (
-    8 << 20
-)  # numpy copies it in some 3 ms; where each row is on a new page it takes ten times as long
+# numpy copies it in some 3 ms; where each row is on a new page it takes ten times as long.
+_PART_NBYTES: Final = 8 << 20
 _WORTHWHILE: Final = 0.7  # a stage that leaves more of the runs than this is a copy for nothing
 
 

@@ -17,6 +17,11 @@ MAX_DOCUMENT_NBYTES: Final = 1 << 30
 URL_SCHEMES: Final = ("http", "https", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "memory")
 
 
+def is_absent(state: object) -> bool:
+    """Whether an error, or what a lookup brought, says that there is no such object; a store is there to say so."""
+    return isinstance(state, FileNotFoundError) and not isinstance(state, StoreError)
+
+
 class Store(ABC):
     """Where a hierarchy is.
 
