@@ -188,7 +188,7 @@ FILE_WORKLOADS: tuple[Workload, ...] = (
     RangeWorkload("ranges-64k", "Ranges of 64 KiB", 64 * KIB, 8_000),
     RangeWorkload("ranges-1m", "Ranges of 1 MiB", MIB, 500),
     RangeWorkload("ranges-4k-cold", "Ranges of 4 KiB, cold", 4 * KIB, 20_000, cold=True),
-    RangeWorkload("ranges-64k-cold", "Ranges of 64 KiB, cold", 64 * KIB, 8_000, cold=True),
+    RangeWorkload("ranges-64k-cold", "Ranges of 64 KiB, cold", 64 * KIB, 4_000, cold=True),
     RangeWorkload("ranges-1m-cold", "Ranges of 1 MiB, cold", MIB, 500, cold=True),
     FilesWorkload("files", "20,000 files of 16 KiB"),
     FilesWorkload("files-cold", "20,000 files of 16 KiB, cold", cold=True),

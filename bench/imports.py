@@ -1,6 +1,6 @@
 """How long ``import`` takes: each library in interpreters of its own, which take turns.
 
-    python bench/imports.py                     # 30 rounds; then bench/report.py writes the table, too
+    python bench/imports.py                     # 15 rounds; then bench/report.py writes the table, too
     python bench/imports.py --rounds 5
 
 Everybody imports numpy first, whose time is the floor: what a library adds to it is the median of the differences
@@ -21,7 +21,7 @@ from _common import markdown_table, say
 
 FLOOR = "numpy"
 LIBRARIES = (FLOOR, "ringio", "ringio_zarr", "zarr", "tensorstore", "zarrista")
-ROUNDS = 30
+ROUNDS = 15
 
 _PROGRAM = """\
 import time

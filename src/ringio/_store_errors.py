@@ -46,7 +46,8 @@ class Problem(NamedTuple):
 _STATUS: Final = re.compile(r"status code: (\d{3})\b([^:\n]*):? ?")
 _XML: Final = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
 # A key that is not there may be a chunk that nobody wrote; in a bucket that is not there nothing says so.
-_NO_BUCKET: Final = re.compile(r"\b(?:NoSuchBucket|ContainerNotFound)\b|specified (?:bucket|container) does not exist")
+_NO_BUCKET_WORDS: Final = re.compile(r"specified (?:bucket|container) does not exist")
+_NO_BUCKET: Final = re.compile(rf"\b(?:NoSuchBucket|ContainerNotFound)\b|{_NO_BUCKET_WORDS.pattern}")
 _TEXT_MAX: Final = 200
 _DUMP: Final = "\n\nDebug source"  # of structures, which obstore puts behind its texts
 # Of instances in the clouds, which give out credentials: nobody gets there who has given some.
@@ -139,8 +140,8 @@ def _of_status(status: int, line: str, body: str) -> Problem:
 def _of_system(error: OSError) -> Problem:
     if isinstance(error, FileNotFoundError):
         text = _first_line(error.strerror or str(error))
-        is_path = error.strerror is None and " " not in text  # as fsspec has it: what its name says is nothing
-        return Problem(errno.ENOENT if is_path else _absence(text), text)
+        # Without a number an error may consist of the path, as those of fsspec do, and that has any name.
+        return Problem(_absence(text, _NO_BUCKET if error.strerror else _NO_BUCKET_WORDS), text)
     if isinstance(error, PermissionError):
         return Problem(errno.EACCES, _first_line(error.strerror or str(error)))
     return Problem(
@@ -148,9 +149,9 @@ def _of_system(error: OSError) -> Problem:
     )
 
 
-def _absence(said: str) -> int:
+def _absence(said: str, no_bucket: re.Pattern[str] = _NO_BUCKET) -> int:
     """What is not there, of an object: it, or the store that should have it."""
-    return STORE_NOT_FOUND if _NO_BUCKET.search(said) else errno.ENOENT
+    return STORE_NOT_FOUND if no_bucket.search(said) else errno.ENOENT
 
 
 def _said(body: str) -> str:
