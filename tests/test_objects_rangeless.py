@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -133,7 +135,21 @@ class TestWholeObjects:
         assert [bytes(buffers[i]) for i in (0, 1, 4)] == [bytes(range(200)), bytes([5, 6, 7]), bytes(range(190, 200))]
         for error in buffers.errors.values():
             assert "does not give byte ranges" in str(error)
-            assert "(url, 0, None)" in str(error)
+            assert "it may give whole objects" in str(error)
+
+    @pytest.mark.parametrize("order", list(itertools.permutations([(0, None), (-10, None), (5, None)])), ids=str)
+    def test_ends_of_what_is_there(self, rangeless: Any, reader: ringio.Reader, order: Any) -> None:
+        url, data = rangeless.put("one", bytes(range(200))), bytes(range(200))
+        buffers = reader.read_ranges([(url, *extent) for extent in order])
+        assert [bytes(buffer) for buffer in buffers] == [data[extent[0] :] for extent in order]
+
+    def test_other_ranges_do_not_end_it(self, rangeless: Any, reader: ringio.Reader) -> None:
+        """Also if none of the many that come first is answered."""
+        urls = [rangeless.put(f"part/{i}", bytes(10)) for i in range(400)]
+        ranges = [*((url, 5, 3) for url in urls), (rangeless.put("all_of_it", bytes(300_000)), 0, None)]
+        buffers = reader.read_ranges(ranges, on_error="return")
+        assert sorted(buffers.errors) == list(range(400))
+        assert bytes(buffers[400]) == bytes(300_000)
 
     def test_missing_ones(self, rangeless: Any, reader: ringio.Reader) -> None:
         """Also where the first one, which finds out about the server, is not there."""
@@ -162,12 +178,23 @@ class TestWholeObjects:
         with ringio.Reader(memory_limit_bytes=8 << 20) as reader:
             buffers = reader.read_ranges([(url, 0, None) for url in urls], on_error="return")
         assert len(buffers.errors) == 1
-        assert "memory_limit_bytes" in str(next(iter(buffers.errors.values())))
+        text = str(next(iter(buffers.errors.values())))
+        assert "memory_limit_bytes" in text
+        assert "it may give whole objects" not in text
+
+    def test_what_fails_takes_no_room(self, rangeless: Any) -> None:
+        urls = [rangeless.put(f"{i}", bytes([i]) * (3 << 20)) for i in range(4)]
+        rangeless.rules(Rule(ignore_range=True), Rule(path="/1", ending="cut", ending_after_nbytes=2 << 20))
+        with ringio.Reader(memory_limit_bytes=10 << 20, store_options={"retries": 1}) as reader:
+            buffers = reader.read_ranges([(url, 0, None) for url in urls[:2]], on_error="return")
+            assert list(buffers.errors) == [1]
+            buffers = reader.read_ranges([(url, 0, None) for url in urls], on_error="return")
+        assert len(buffers.errors) <= 2  # it, and who came while it was tried
 
     def test_what_is_compressed_on_its_way_is_an_error(self, latency: Any, reader: ringio.Reader) -> None:
         url = latency.put("text", bytes(1000))
         latency.rules(Rule(gzip="whole"))
-        with pytest.raises(ringio.StoreError, match="has compressed them"):
+        with pytest.raises(ringio.StoreError, match=r"has compressed them: .http"):
             reader.read_ranges([(url, 0, None)])
 
     @pytest.mark.parametrize("start", [0, 10])
@@ -247,8 +274,19 @@ class TestChunks:
     def test_what_is_compressed_on_its_way_is_an_error(self, latency: Any, reader: ringio.Reader) -> None:
         urls = self.chunks(latency, 3)
         latency.rules(Rule(gzip="whole"))
-        with pytest.raises(ringio.StoreError, match="has compressed them"):
+        with pytest.raises(ringio.StoreError, match=r"has compressed them: .http"):
             self.read(reader, urls)
+
+    def test_ranges_of_others_do_not_end_it(self, latency: Any, reader: ringio.Reader) -> None:
+        urls = [latency.put(f"part/{i}", bytes(10)) for i in range(400)]
+        latency.rules(Rule(ignore_range=True))
+        ranges = [*((url, 5, 3) for url in urls), (latency.put("all_of_it", bytes([7]) * 1000), 0, None)]
+        tasks = [ringio.Task(i, (3,), (0,), (3,), (3 * i,)) for i in range(400)]
+        tasks.append(ringio.Task(400, (1000,), (0,), (1000,), (1200,)))
+        out = np.zeros(2200, np.uint8)
+        errors = reader.execute(ringio.Plan(ranges, tasks, dtype="u1"), out, on_error="return")
+        assert [number for number, _ in errors] == list(range(400))
+        assert (out[1200:] == 7).all()
 
     def test_arrays(self, plain_server: str, tmp_path: Path) -> None:
         array = zarr.create_array(tmp_path / "array", shape=(300, 200), chunks=(20, 20), dtype="f8", fill_value=-1)
@@ -258,3 +296,112 @@ class TestChunks:
         np.testing.assert_array_equal(found[...], array[...])
         np.testing.assert_array_equal(found[7:50, 3], array[7:50, 3])
         assert time.monotonic() - begin_s < 10
+
+
+class TestServersThatGiveRanges:
+    """What one object shows does not hold for the whole server."""
+
+    LIMIT_NBYTES = 8 << 20
+
+    def test_an_empty_file_of_nginx(self, nginx: Any) -> None:
+        """It comes without a range, whatever is asked for."""
+        data = [b"", *(bytes([i]) * (3 << 20) for i in range(5))]
+        urls = [nginx.put(f"empty_first/{i}", data[i]) for i in range(6)]
+        for order in (range(6), range(5, -1, -1), (3, 0, 1, 2, 4, 5)):
+            with ringio.Reader(memory_limit_bytes=self.LIMIT_NBYTES) as reader:
+                buffers = reader.read_ranges([(urls[i], 0, None) for i in order], on_error="return")
+            assert not buffers.errors
+            for i, buffer in zip(order, buffers, strict=True):
+                assert bytes(buffer) == data[i]
+
+    @pytest.mark.parametrize("number", [0, 1, 4])
+    def test_one_object_compressed(self, latency: Any, number: int) -> None:
+        """It is an error, and the others are read."""
+        urls = [latency.put(f"{'packed' if i == number else 'data'}/{i}", bytes([i]) * (3 << 20)) for i in range(5)]
+        latency.rules(Rule(path="/packed", gzip="whole"))
+        with ringio.Reader(memory_limit_bytes=self.LIMIT_NBYTES) as reader:
+            buffers = reader.read_ranges([(url, 0, None) for url in urls], on_error="return")
+        assert list(buffers.errors) == [number]
+        for i in set(range(5)) - {number}:
+            assert bytes(buffers[i]) == bytes([i]) * (3 << 20)
+
+    @pytest.mark.parametrize("number", [0, 1, 4, 7])
+    def test_one_object_without_a_range(self, latency: Any, number: int) -> None:
+        data = [bytes([i]) * (3 << 20) for i in range(8)]
+        data[number] = bytes([99]) * (1 << 20)
+        urls = [latency.put(f"{'odd' if i == number else 'even'}/{i}", data[i]) for i in range(8)]
+        latency.rules(Rule(path="/odd", ignore_range=True), Rule(delay_s=0.005))
+        for attempt in range(3):
+            with ringio.Reader(memory_limit_bytes=self.LIMIT_NBYTES) as reader:
+                buffers = reader.read_ranges([(url, 0, None) for url in urls])
+            assert [bytes(buffer) for buffer in buffers] == data, attempt
+
+    @pytest.mark.parametrize("number", [0, 1, 30])
+    def test_one_chunk_without_a_range(self, latency: Any, number: int) -> None:
+        urls = [latency.put(f"{'odd' if i == number else 'even'}/{i}", bytes([i]) * 100) for i in range(100)]
+        latency.rules(Rule(path="/odd", ignore_range=True), Rule(delay_s=0.005))
+        tasks = [ringio.Task(i, (100,), (0,), (100,), (100 * i,)) for i in range(100)]
+        out = np.full(10_000, 255, np.uint8)
+        with ringio.Reader() as reader:
+            reader.execute(ringio.Plan([(url, 0, None) for url in urls], tasks, dtype="u1"), out)
+        assert (out.reshape(100, 100) == np.arange(100)[:, np.newaxis]).all()
+
+
+RETRIES = {"retries": 2}
+
+
+class TestServersInTrouble:
+    """A server that is down is found out once, and not once for each object."""
+
+    COUNT = 100
+
+    def read(self, urls: list[str]) -> float:
+        begin_s = time.monotonic()
+        with ringio.Reader(store_options=RETRIES) as reader:
+            errors = reader.read_ranges([(url, 0, None) for url in urls], on_error="return").errors
+        assert len(errors) == len(urls)
+        assert {type(error) for error in errors.values()} == {ringio.StoreError}
+        return time.monotonic() - begin_s
+
+    def execute(self, urls: list[str]) -> float:
+        tasks = [ringio.Task(i, (10,), (0,), (10,), (10 * i,)) for i in range(len(urls))]
+        plan = ringio.Plan([(url, 0, None) for url in urls], tasks, dtype="u1")
+        begin_s = time.monotonic()
+        with ringio.Reader(store_options=RETRIES) as reader:
+            assert len(reader.execute(plan, np.zeros(10 * len(urls), np.uint8), on_error="return")) == len(urls)
+        return time.monotonic() - begin_s
+
+    @pytest.mark.parametrize("how", ["read", "execute"])
+    def test_busy(self, latency: Any, how: str) -> None:
+        latency.rules(Rule(status=503, delay_s=0.2))
+        urls = [latency.url(f"{i}") for i in range(self.COUNT)]
+        one_s = getattr(self, how)(urls[:1])
+        assert getattr(self, how)(urls) < 3 * one_s + 1
+
+    @pytest.mark.parametrize("how", ["read", "execute"])
+    def test_down(self, how: str) -> None:
+        with socket.socket() as taken:  # it does not listen
+            taken.bind(("127.0.0.1", 0))
+            urls = [f"http://127.0.0.1:{taken.getsockname()[1]}/{i}" for i in range(self.COUNT)]
+            one_s = getattr(self, how)(urls[:1])
+            assert getattr(self, how)(urls) < 3 * one_s + 1
+
+    def test_a_server_without_ranges_that_goes_down(self, latency: Any) -> None:
+        names = [f"{'good' if i < 10 else 'bad'}/{i}" for i in range(self.COUNT)]
+        urls = [latency.put(name, bytes(10)) for name in names]
+        latency.rules(Rule(ignore_range=True), Rule(path="/bad", status=503, delay_s=0.2))
+        begin_s = time.monotonic()
+        with ringio.Reader(store_options=RETRIES) as reader:
+            errors = reader.read_ranges([(url, 0, None) for url in urls], on_error="return").errors
+        assert sorted(errors) == list(range(10, self.COUNT))
+        assert time.monotonic() - begin_s < 5
+
+    def test_missing_objects_are_asked_for_with_care_once(self, latency: Any) -> None:
+        """Each batch of a sparse array would take its time otherwise."""
+        ranges = [(latency.url(f"none/{i}"), 0, None) for i in range(self.COUNT)]
+        with ringio.Reader() as reader:
+            assert len(reader.read_ranges(ranges, on_error="return").errors) == self.COUNT
+            latency.reset()
+            latency.rules(Rule(delay_s=0.05))
+            assert len(reader.read_ranges(ranges, on_error="return").errors) == self.COUNT
+            assert latency.seen().most_in_flight > 50

@@ -26,6 +26,7 @@ RINGIO_FLOORS = [
     ["_forked", "_trace", "_paths", "_kernels", "_store_errors", "_tasks", "codecs"],
     ["_ranges", "_grid", "_stores"],
     ["_draft", "_object_work", "_single"],
+    ["_object_care"],
     ["_object_lookup"],
     ["planning"],
     ["_costs", "_plan_records"],

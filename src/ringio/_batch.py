@@ -164,6 +164,7 @@ def _look_up(
     starts = np.full(len(ranges.paths), np.iinfo(np.int64).max)
     rests = np.where((offsets >= 0) & (lengths < 0), offsets, -1)
     np.minimum.at(starts, ranges.path_index[looked_up], rests[looked_up])
+    starts[ranges.path_index[looked_up & (rests == 0)]] = 0  # all of it has what else is wanted
     problems = {}
     numbers = files.tolist()
     for file, found in zip(numbers, objects.look_up(numbers, wanted, starts[files].tolist()), strict=True):

@@ -22,13 +22,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ._object_lookup import AHEAD_MAX, PLAIN_IN_FLIGHT, Found, ask_for_head
+from ._object_lookup import Found, ask_for_head
 from ._object_one import Object
 from ._object_outcome import Outcome
 from ._object_place import Placer
 from ._object_pool import Pool, Run, Unit
 from ._object_store import Answer, Buffer, Store
-from ._object_work import CHANGED_TEXT, check_answer, check_nbytes, emptied, problem_of
+from ._object_work import CHANGED_TEXT, check_answer, check_nbytes, problem_of
 from ._plan import Plan
 from ._store_errors import CHANGED, PAST_THE_END, Problem
 from ._stores import Place
@@ -54,68 +54,55 @@ class Fetch(Outcome):
         wholes: Mapping[int, int],
     ) -> None:
         super().__init__(pool, placer, plan, chosen, places, found, wholes)
-        self._plain: dict[Store, Problem] = {}  # stores that were found to give no ranges
-        self._ahead_left = AHEAD_MAX
-        self._units.append(self._all())
+        files = self._requests["file"][self._chosen]
+        bounds = np.flatnonzero(np.diff(files, prepend=-1, append=-1))
+        firsts, lasts = bounds[:-1], bounds[1:]
+        self._units.append(self._all(zip(files[firsts].tolist(), firsts.tolist(), lasts.tolist(), strict=True)))
 
     # --------------------------------------------------------------------------------------------- what is to be done
 
-    def _all(self) -> Iterator[Unit]:
-        files = self._requests["file"][self._chosen]
-        bounds = np.flatnonzero(np.diff(files, prepend=-1, append=-1))
-        behind: dict[Store, deque[Object]] = {}
-        for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            file = int(files[first])
+    def _all(
+        self, spans: Iterator[tuple[int, int, int]], waiting: dict[Store, deque[Object]] | None = None
+    ) -> Iterator[Unit]:
+        """All that is to be done.
+
+        Args:
+            spans: files, and which of the chosen requests are theirs.
+            waiting: filled in with the objects that are to be asked for with care; None: they are sorted out by a unit.
+        """
+        for file, first, last in spans:
             place = self._places[file]
             if isinstance(place, Problem):
-                yield Unit(lambda a=first, b=last, p=place: self._give_up(a, b, p), 0, 0)  # type: ignore[misc]
+                yield Unit(partial(self._give_up, first, last, place), 0, 0)
                 continue
             each = Object(place, first, last, self._found.get(file))
-            if self._may_be_plain(each):
-                behind.setdefault(place.store, deque()).append(each)
-                self._may_have = True
-            else:
-                yield from self._of_object(each)
-        for store, objects in behind.items():
-            yield Unit(partial(self._go_ahead, store, objects), 1, self._nbytes(self._first(objects[0])))
+            if not self._may_be_plain(each):
+                yield from self._units_of(each)
+            elif waiting is not None:
+                waiting.setdefault(place.store, deque()).append(each)
+            else:  # of many objects that takes a while, and here the pool's lock is held
+                yield Unit(partial(self._sort, chain(((file, first, last),), spans)), 0, 0)
+                return
+
+    def _sort(self, spans: Iterator[tuple[int, int, int]]) -> None:
+        waiting: dict[Store, deque[Object]] = {}
+        others = list(self._all(spans, waiting))
+        self._add(chain([self._with_care(store, objects) for store, objects in waiting.items()], others))
 
     def _may_be_plain(self, each: Object) -> bool:
         """Whether all of an object is wanted, and nothing else, of a server that may give no ranges."""
         store = each.place.store
         if not store.may_lack_ranges or store.gives_ranges or each.tail is not None or each.left_count > 1:
             return False
-        return self._extent(self._first(each)) == (0, None)
+        return self._extent(int(self._chosen[each.first])) == (0, None)
 
-    def _first(self, each: Object) -> int:
-        return int(self._chosen[each.first])
-
-    def _go_ahead(self, store: Store, objects: deque[Object]) -> None:
-        """The first of some objects, which may show whether their server gives ranges; the others follow."""
-        first = objects.popleft()
-        unit = Unit(partial(self._get_each, store, objects), 1, self._nbytes(self._first(first)))
-        self._get(first, self._first(first))
-        self._add(iter([unit] * min(PLAIN_IN_FLIGHT, len(objects))))
-
-    def _get_each(self, store: Store, objects: deque[Object]) -> None:
-        """One after the other, while other threads do the same; all at once when it is known that ranges are given."""
-        for each in emptied(objects):
-            if self._stopped.is_set():
-                break
-            if store.gives_ranges or (self._ahead_left <= 0 and store not in self._plain):
-                left = chain((each,), emptied(objects))
-                self._add(unit for other in left for unit in self._of_object(other))
-                break
-            self._ahead_left -= 1
-            self._get(each, self._first(each))
-
-    def _of_object(self, each: Object) -> Iterator[Unit]:
-        store = each.place.store
-        if not store.has_versions:
-            yield from self._groups(each, self._indices(each))
-        elif each.left_count < _MANY:
-            yield from self._singles(each, self._indices(each))
+    def _units_of(self, item: Object) -> Iterator[Unit]:
+        if not item.place.store.has_versions:
+            yield from self._groups(item, self._indices(item))
+        elif item.left_count < _MANY:
+            yield from self._singles(item, self._indices(item))
         else:
-            yield Unit(lambda: self._begin(each), 1, 0)
+            yield Unit(lambda: self._begin(item), 1, 0)
 
     def _guard(self, each: Object) -> None:
         each.guarded = True
@@ -205,8 +192,8 @@ class Fetch(Outcome):
             return self._place(each, [i], [part], tail.version.nbytes)
         store = each.place.store
         is_whole = store.may_lack_ranges and (start, end) == (0, None)
-        if is_whole and store in self._plain:
-            return self._get_plain(each, i)
+        if is_whole and self._is_plain(store):
+            return self._get_whole(each, i, self._plain[store])
         answers: list[Answer] = []
 
         def ask() -> None:
@@ -216,16 +203,15 @@ class Fetch(Outcome):
 
         problem = self._try_range(store, ask, failed)
         if problem is not None and problem.is_rangeless and is_whole:
-            self._plain[store] = problem
-            return self._get_plain(each, i)
+            return self._get_whole(each, i, problem)
         if problem is not None and problem.status == PAST_THE_END:
             return self._get_nothing(each, i, problem)
         if problem is not None:
             return self._fail(each, [i], problem)
         return self._accept(each, i, answers[0])
 
-    def _get_plain(self, each: Object, i: int) -> None:
-        """All of an object, of a server that gives no ranges."""
+    def _get_whole(self, each: Object, i: int, refusal: Problem) -> None:
+        """All of an object, of a server that gives no ranges, as ``refusal`` says."""
         store, key = each.place
         answers: list[Answer | None] = []
 
@@ -237,8 +223,9 @@ class Fetch(Outcome):
 
         problem = self._try(store, ask)
         if problem is None and (answer := answers[0]) is not None:
+            self._note_plain(store, refusal, answer.version.nbytes)
             return self._accept(each, i, answer, is_range=False)
-        return self._fail(each, [i], problem or self._plain[store])
+        return self._fail(each, [i], problem or refusal.of_whole())
 
     def _accept(self, each: Object, i: int, answer: Answer, *, is_range: bool = True) -> None:
         """The answer to one request."""
@@ -247,7 +234,7 @@ class Fetch(Outcome):
         if is_range:
             self._rangeless.pop(each.place.store, None)
             each.place.store.gives_ranges = True
-        each.is_sound = self._may_have = True
+        each.is_sound = self._has_answer = True
         return self._place(each, [i], [answer.buffer], answer.version.nbytes)
 
     def _get_nothing(self, each: Object, i: int, problem: Problem) -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Final
 
 from ._named import NamedTuple
+from ._object_care import CarefulWork
 from ._object_pool import Pool, Unit
 from ._object_store import Answer, Store, Version
-from ._object_work import CHANGED_TEXT, ObjectChangedError, Work, check_answer, check_nbytes, emptied
+from ._object_work import CHANGED_TEXT, ObjectChangedError, check_answer, check_nbytes
 from ._store_errors import PAST_THE_END, Problem, sort_out
 from ._stores import Place, is_all_of
 
 _DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole, as a guess
 _SHORT_SHARE: Final = 4  # of the bytes that may come along: what is short is copied, and has memory twice
-# At once of a server without ranges, which often is a simple one: as many as browsers ask for.
-PLAIN_IN_FLIGHT: Final = 6
-# Objects that do not exist do not show whether their server gives ranges: so many may not, before all are asked for.
-AHEAD_MAX: Final = 64
 _STATES_MAX: Final = 2  # of an object that is replaced while it is read: who does that all the time has no state
 
 
@@ -38,13 +35,12 @@ class Found(NamedTuple):
     tail: Answer | None = None
 
 
-class Lookup(Work[list[Found]]):
+class Lookup(CarefulWork[list[Found], int]):
     """Sizes of objects.
 
     Who reads an object from some place to its end needs its size. A server of plain HTTP is asked for a range that
     begins there, which gives the size, and of small objects all that is wanted. A server without ranges can be read
-    from only if all is wanted. Many of those are simple ones that lose connections where many come at once, so that one
-    object goes before the others and finds out.
+    from only if all is wanted: then the lookup brings it along, as far as there is room.
 
     Args:
         pool: whose threads ask.
@@ -71,13 +67,10 @@ class Lookup(Work[list[Found]]):
         self._limit_nbytes = limit_nbytes
         self._tails_nbytes = tails_nbytes
         self._starts = starts or [-1] * len(places)
-        self._plain: dict[Store, Problem] = {}  # stores that were found to give no ranges
-        self._ahead_left = AHEAD_MAX
         self._kept: dict[int, int] = {}  # of the tails that come along, their bytes
         self._kept_nbytes = 0
         self._found: list[Found] = [Found(None, None)] * len(places)
-        first, self._behind = self._in_turn()
-        self._units.append(map(self._unit, first))
+        self._units.append(self._all())
 
     def result(self) -> list[Found]:
         """What was found, for each place."""
@@ -91,27 +84,23 @@ class Lookup(Work[list[Found]]):
             return False
         return is_all_of(store, self._places) and all(found.version is None for found in self._found)
 
-    def _in_turn(self) -> tuple[list[int], dict[int, deque[int]]]:
-        """Which objects are asked for at once, and which others only when one of these has found out about a store."""
+    def _all(self) -> Iterator[Unit]:
         if not any(start == 0 for start in self._starts):
-            return list(range(len(self._places))), {}
-        first: list[int] = []
-        behind: dict[Store, deque[int]] = {}
-        before: dict[Store, int] = {}
+            return chain.from_iterable(map(self._units_of, range(len(self._places))))
+        others: list[int] = []
+        waiting: dict[Store, deque[int]] = {}
         for i, place in enumerate(self._places):
             if isinstance(place, Problem) or not self._may_be_plain(place.store, i):
-                first.append(i)
-            elif place.store in before:
-                behind[place.store].append(i)
+                others.append(i)
             else:
-                first.append(i)
-                before[place.store], behind[place.store] = i, deque()
-        return first, {i: behind[store] for store, i in before.items()}
+                waiting.setdefault(place.store, deque()).append(i)
+        careful = [self._with_care(store, items) for store, items in waiting.items()]
+        return chain(careful, chain.from_iterable(map(self._units_of, others)))
 
-    def _unit(self, i: int) -> Unit:
-        nbytes = self._suffixes[i]
-        is_long = nbytes is None or self._starts[i] >= 0
-        return Unit(partial(self._look_up, i), 1, _DOCUMENT_NBYTES if is_long else nbytes or 0)
+    def _units_of(self, item: int) -> Iterator[Unit]:
+        nbytes = self._suffixes[item]
+        is_long = nbytes is None or self._starts[item] >= 0
+        yield Unit(partial(self._look_up, item), 1, _DOCUMENT_NBYTES if is_long else nbytes or 0)
 
     def _may_be_plain(self, store: Store, i: int) -> bool:
         """Whether all of an object is wanted of a server that may give no ranges."""
@@ -131,32 +120,20 @@ class Lookup(Work[list[Found]]):
             elif nbytes and place.store.has_versions:
                 found = self._ask_for_suffix(place, nbytes)
             self._found[i] = found or self._ask_for_head(place)
-            if behind := self._behind.pop(i, None):
-                self._let_follow(place.store, behind)
         self._finish_steps(1)
-
-    def _let_follow(self, store: Store, behind: deque[int]) -> None:
-        """What one object has shown of its store holds for those behind it; if it does not exist, that is nothing."""
-        unit = Unit(partial(self._look_up_each, store, behind), 1, _DOCUMENT_NBYTES)
-        self._add(iter([unit] * min(PLAIN_IN_FLIGHT, len(behind))))
-
-    def _look_up_each(self, store: Store, behind: deque[int]) -> None:
-        """One after the other, while other threads do the same; all at once when it is known that ranges are given."""
-        for i in emptied(behind):
-            if self._stopped.is_set():
-                break
-            if store.gives_ranges or (self._ahead_left <= 0 and store not in self._plain):
-                self._add(map(self._unit, chain((i,), emptied(behind))))
-                break
-            self._ahead_left -= 1
-            self._look_up(i)
 
     def _ask_for_rest(self, place: Place, i: int) -> Found | None:
         """The size, and what is wanted if that is not much, of a server that may not give ranges."""
         store, key = place
         start = self._starts[i]
-        if start == 0 and store in self._plain:
-            return self._ask_for_plain(place, i)
+        was_full = False
+        if start == 0 and self._is_plain(store):
+            problem = self._plain[store]
+            if self._is_full(store):
+                return _without_room(problem)
+            if (whole := self._ask_for_whole(place, i, problem)) is not None:
+                return whole
+            was_full = True  # it may have been only the first object that came without a range
         answers: list[Answer] = []
 
         def ask() -> None:
@@ -164,36 +141,42 @@ class Lookup(Work[list[Found]]):
             check_answer(answer, start, start + _DOCUMENT_NBYTES)
             answers.append(answer)
 
-        attempt = self._try_range if start else self._try
-        problem = attempt(store, ask)
-        if problem is None:
+        attempt = self._try_range if start or was_full else self._try
+        refusal = attempt(store, ask)
+        if refusal is None:
             store.gives_ranges = True
             version = answers[0].version
             nbytes = version.nbytes - start
             is_all = nbytes <= _DOCUMENT_NBYTES and self._has_room(i, nbytes, self._tails_nbytes // _SHORT_SHARE)
             return Found(version, None, answers[0] if is_all else None)
-        if problem.is_rangeless and start == 0:
-            self._plain[store] = problem
-            return self._ask_for_plain(place, i)
+        if refusal.is_rangeless and start == 0:
+            return (None if was_full else self._ask_for_whole(place, i, refusal)) or _without_room(refusal)
         # What has no bytes from there on, say, is asked for its size instead.
-        return Found(None, problem) if problem.is_final or problem.is_rangeless or problem.may_pass else None
+        return Found(None, refusal) if refusal.is_final or refusal.is_rangeless or refusal.may_pass else None
 
-    def _ask_for_plain(self, place: Place, i: int) -> Found:
-        """All of an object, of a server that gives no ranges."""
+    def _ask_for_whole(self, place: Place, i: int, refusal: Problem) -> Found | None:
+        """All of an object, of a server that gives no ranges, as ``refusal`` says; None: there is no room for it."""
         answers: list[Answer | None] = []
         store, key = place
-        problem = self._try(
-            store, lambda: answers.append(store.get_plain(key, lambda n: self._has_room(i, n, self._tails_nbytes)))
-        )
-        if problem is not None:
-            return Found(None, problem)
-        answer, problem = answers[-1], self._plain[store]
+
+        def ask() -> None:
+            answer = store.get_plain(key, lambda nbytes: self._has_room(i, nbytes, self._tails_nbytes))
+            if answer is not None and len(answer.buffer):
+                check_answer(answer, 0, None)
+            answers.append(answer)
+
+        problem = self._try(store, ask)
+        answer = answers[-1] if problem is None else None
         if answer is None:
-            return Found(None, problem)
-        if len(memoryview(answer.buffer)) != answer.version.nbytes:
-            text = f"{problem.text}, and all that is wanted of it is more than memory_limit_bytes"
-            return Found(None, problem._replace(text=text))
-        return Found(answer.version, None, answer)
+            self._has_room(i, 0, 0)  # what a try has taken is free again
+            return Found(None, problem or refusal.of_whole())
+        self._note_plain(store, refusal, answer.version.nbytes)
+        return Found(answer.version, None, answer) if len(answer.buffer) == answer.version.nbytes else None
+
+    def _is_full(self, store: Store) -> bool:
+        """Whether there is no use in asking a store without ranges for more."""
+        # It is asked for ranges only where there was no room for a whole object.
+        return self._is_rangeless(store) and 2 * self._kept_nbytes > self._tails_nbytes
 
     def _has_room(self, i: int, nbytes: int, limit_nbytes: int) -> bool:
         """Whether bytes of an object may be kept: those of all objects together are limited."""
@@ -248,6 +231,11 @@ class Lookup(Work[list[Found]]):
 
     def _ask_for_head(self, place: Place) -> Found:
         return ask_for_head(self._try, place)
+
+
+def _without_room(refusal: Problem) -> Found:
+    why = ", and all that is wanted of it is more than memory_limit_bytes"
+    return Found(None, refusal.of_whole(why)._replace(lacks_room=True))
 
 
 def _get_all_between_heads(store: Store, key: str, limit_nbytes: int) -> Answer:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from . import _spans
 from ._failures import TaskFailure
+from ._object_care import CarefulWork
 from ._object_kept import Kept
 from ._object_lookup import Found
 from ._object_one import Object
 from ._object_place import Placer
 from ._object_pool import Pool, Unit
 from ._object_store import Buffer, Store, Version
-from ._object_work import Work
 from ._plan import Plan
 from ._progress import Watcher
 from ._records import MAX_U64
@@ -27,7 +27,7 @@ from ._stores import Place, is_all_of
 _UNKNOWN_NBYTES: Final = 1 << 20  # of a request of which the plan does not say either how much it brings
 
 
-class Outcome(Work[list[TaskFailure]]):
+class Outcome(CarefulWork[list[TaskFailure], Object]):
     """What becomes of the requests of a plan that stores have; who asks for them makes units of work of them.
 
     Args:
@@ -63,7 +63,7 @@ class Outcome(Work[list[TaskFailure]]):
         self.kept = Kept(plan, wholes)
         self._failures: list[TaskFailure] = []
         self._spoilt: list[Object] = []
-        self._may_have = False  # some store has answered, or may although it has no ranges
+        self._has_answer = False
         self._watcher: Watcher | None = None
         self._step_count = len(chosen)
 
@@ -97,7 +97,12 @@ class Outcome(Work[list[TaskFailure]]):
         return [failures[task] for task in sorted(failures)]
 
     def _is_all_of(self, store: Store) -> bool:
-        return not self._may_have and is_all_of(store, self._places.values())
+        if self._has_answer or any(found.tail is not None for found in self._found.values()):
+            return False
+        requests = self._requests[self._chosen]
+        if ((requests["offset"] == 0) & (requests["nbytes"] == MAX_U64)).any():
+            return False  # whole objects may be had without ranges
+        return is_all_of(store, self._places.values())
 
     def cancel(self) -> None:
         """As of all work; and a codec that takes its time has nothing to write to when it is done."""

@@ -15,6 +15,8 @@ Buffer: TypeAlias = Any  # with the buffer protocol
 
 _OBSTORE: Final = "obstore.store"
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
+# Objects that do not exist do not show whether their server gives ranges: so many may not, before all are asked for.
+CARE_MAX: Final = 64
 
 
 class Version(NamedTuple):
@@ -76,6 +78,7 @@ class Store:
         gives_all: it has ``get(path)``, for the whole of an object whose size is not known.
         may_lack_ranges: it is plain HTTP, whose servers need not give ranges.
         gives_ranges: it has given one.
+        care_left: how many more whole objects are asked for with care as long as it has not (``_object_care``).
 
     Raises:
         TypeError: no store.
@@ -85,6 +88,7 @@ class Store:
         "_get_ranges_takes_ends",
         "_store",
         "address",
+        "care_left",
         "gives_all",
         "gives_ranges",
         "has_versions",
@@ -103,6 +107,7 @@ class Store:
         self.gives_all = callable(getattr(store, "get", None))
         self.may_lack_ranges = self.has_versions and type(store).__name__ == "HTTPStore"
         self.gives_ranges = False
+        self.care_left = CARE_MAX
         self._get_ranges_takes_ends = _takes(store.get_ranges, "ends")
 
     @property

@@ -21,11 +21,9 @@ T = TypeVar("T")
 
 # Ctrl-C is promised to stop a batch within 100 ms.
 _GRACE_S: Final = 0.06
-
-
 _SLICE_S: Final = 0.02
-# After so many answers without the range that was asked for, and none with, a store is asked for no more in this batch.
-# It is not the first that decides: some servers compress some objects.
+# After so many answers without the range that was asked for, and none with, a store is asked for no more ranges in this
+# batch. It is not the first that decides: some servers compress some objects.
 _RANGELESS_MAX: Final = 8
 CHANGED_TEXT: Final = "the object changed while it was read"
 _exiting: list[bool] = []  # has something in it when the process ends: whoever waits must give it up then

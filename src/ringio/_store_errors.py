@@ -29,6 +29,7 @@ class Problem(NamedTuple):
         may_pass: whether it may be different the next time.
         error: an exception that says it all.
         is_rangeless: whether the server answers with the whole object whatever range of it is asked for.
+        lacks_room: whether it is only that too much else is kept: it may be had by itself.
     """
 
     status: int
@@ -36,11 +37,16 @@ class Problem(NamedTuple):
     may_pass: bool = False
     error: Exception | None = None
     is_rangeless: bool = False
+    lacks_room: bool = False
 
     @property
     def is_final(self) -> bool:
         """Whether the object as a whole cannot be had, however it is asked for."""
         return self.error is not None or self.status in (errno.ENOENT, STORE_NOT_FOUND)
+
+    def of_whole(self, why: str = "") -> Problem:
+        """The same, of who asked for a whole object of a server without ranges, and why that cannot be had."""
+        return self._replace(text=self.text.replace(_WHOLE, "") + why)
 
 
 _STATUS: Final = re.compile(r"status code: (\d{3})\b([^:\n]*):? ?")
@@ -55,9 +61,8 @@ _METADATA_SERVERS: Final = re.compile(r"169\.254\.\d|metadata\.google\.internal|
 _NO_CREDENTIALS: Final = "no credentials that work: give some in store_options or the environment, or anonymous=True"
 _FIRST_DELAY_S: Final = 0.1
 _DELAY_MAX_S: Final = 10.0
-_RANGELESS: Final = (
-    "the server does not give byte ranges, or has compressed them; it may give whole objects, (url, 0, None)"
-)
+_RANGELESS: Final = "the server does not give byte ranges, or has compressed them"
+_WHOLE: Final = "; it may give whole objects, (url, 0, None)"
 _RETRIED_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504, 509)
 # Texts of the HTTP client and of obstore, and what they mean; the first that fits. None: as it stands.
 _TEXTS: Final = (
@@ -105,7 +110,7 @@ def sort_out(error: BaseException) -> Problem:
         return _of_system(error)
     if name == "NotSupportedError":
         if "Range request" in text:
-            return Problem(STORE_FAILED, _RANGELESS, is_rangeless=True)
+            return Problem(STORE_FAILED, _RANGELESS + _WHOLE, is_rangeless=True)
         return Problem(STORE_FAILED, _first_line(text))
     if re.search(r"Wanted range starting at|StartTooLarge", text):
         return Problem(PAST_THE_END, _first_line(text))
