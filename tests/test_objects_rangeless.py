@@ -191,6 +191,27 @@ class TestWholeObjects:
             buffers = reader.read_ranges([(url, 0, None) for url in urls], on_error="return")
         assert len(buffers.errors) <= 2  # it, and who came while it was tried
 
+    @pytest.mark.parametrize("is_async", [False, True])
+    async def test_a_stream_of_more_than_fits(self, rangeless: Any, is_async: bool) -> None:
+        sizes = [3 << 20, 1 << 20, 10, 100_000, 2 << 20] * 10
+        sizes[7] = 9 << 20
+        urls = [rangeless.put(f"{i}", bytes([i]) * size) for i, size in enumerate(sizes)]
+        ranges = [(url, 0, None) for url in urls]
+        left = set(range(len(urls)))
+
+        def check(i: int, buffer: Any) -> None:
+            left.remove(i)
+            assert isinstance(buffer, ringio.StoreError) if i == 7 else bytes(buffer) == bytes([i]) * sizes[i]
+
+        with ringio.Reader(memory_limit_bytes=8 << 20) as reader:
+            if is_async:
+                async for i, buffer in reader.iter_ranges_async(ranges, on_error="return"):
+                    check(i, buffer)
+            else:
+                for i, buffer in reader.iter_ranges(ranges, on_error="return"):
+                    check(i, buffer)
+        assert not left
+
     def test_what_is_compressed_on_its_way_is_an_error(self, latency: Any, reader: ringio.Reader) -> None:
         url = latency.put("text", bytes(1000))
         latency.rules(Rule(gzip="whole"))

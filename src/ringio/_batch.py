@@ -45,6 +45,9 @@ class Objects(Protocol):
     def look_up(self, files: Sequence[int], suffixes: Sequence[int], starts: Sequence[int]) -> Sequence[Found]:
         """Find out sizes, which takes its time; ``suffixes``, ``starts``: see ``_object_lookup.Lookup``."""
 
+    def without_room(self) -> set[int]:
+        """Files that could not be had only because others were looked up with them."""
+
     def part(self, used: I64 | None) -> Objects | None:
         """Those of some of the paths, by their numbers; None: of all."""
 

@@ -237,6 +237,10 @@ class ObjectFiles:
         self._found |= zip(files, found, strict=True)
         return found
 
+    def without_room(self) -> set[int]:
+        """Files that could not be had only because others were looked up with them."""
+        return {file for file, found in self._found.items() if found.problem is not None and found.problem.lacks_room}
+
     @property
     def is_light(self) -> bool:
         """Whether :meth:`begin` takes no time to speak of."""

@@ -205,6 +205,13 @@ class Stream:
         """Cut a block into parts of one range, or of no more bytes than a part may have."""
         found = self._objects.among(ranges.paths)
         batch = _batch.resolve(ranges, allow_short=self._allow_short, objects=found)
+        count = _count_with_room(batch)
+        if count < len(ranges):
+            # What there was no room for is looked up again when all before it is being read.
+            self._blocks = itertools.chain(_split(first, ranges, count), self._blocks)
+            if count == 0:
+                return []
+            batch = _batch.part(batch, 0, count)
         batch = _batch.without_giants(batch, self._limit_nbytes)
         sizes = batch.nbytes.copy()
         sizes[list(batch.errors)] = 0
@@ -292,6 +299,25 @@ def _blocks(ranges: Ranges | Iterable[RangeTuple]) -> Iterator[tuple[int, Ranges
             raise
         yield first, block
         first += len(some)
+
+
+def _count_with_room(batch: _batch.Batch) -> int:
+    """How many ranges of a block there was room for.
+
+    What comes from servers without byte ranges is kept from when it is looked up.
+    """
+    count = len(batch.ranges)
+    if count <= 1 or not batch.errors or batch.objects is None or not (files := batch.objects.without_room()):
+        return count
+    return min((i for i in batch.errors if int(batch.ranges.path_index[i]) in files), default=count)
+
+
+def _split(first: int, ranges: Ranges, count: int) -> Iterator[tuple[int, Ranges]]:
+    """The rest of a block of which there was room for so many ranges: twice as many at a time, as they may differ."""
+    # One that has no room by itself is an error, and no measure for the others.
+    bounds = [0, 1, len(ranges)] if count == 0 else [*range(count, len(ranges), 2 * count), len(ranges)]
+    for start, stop in itertools.pairwise(bounds):
+        yield first + start, ranges._part(start, stop)[0]
 
 
 def hand_out(arrived: Arrived, on_error: str) -> Iterator[tuple[int, memoryview]]:
