@@ -18,6 +18,7 @@ from ._stores import Place, is_all_of
 
 _DOCUMENT_NBYTES: Final = 64 << 10  # of an object that is asked for as a whole, as a guess
 _SHORT_SHARE: Final = 4  # of the bytes that may come along: what is short is copied, and has memory twice
+_REFUSALS_MAX: Final = 2  # of ranges, by a server without ranges of which more is wanted than there is room for
 _STATES_MAX: Final = 2  # of an object that is replaced while it is read: who does that all the time has no state
 
 
@@ -175,8 +176,9 @@ class Lookup(CarefulWork[list[Found], int]):
 
     def _is_full(self, store: Store) -> bool:
         """Whether there is no use in asking a store without ranges for more."""
-        # It is asked for ranges only where there was no room for a whole object.
-        return self._is_rangeless(store) and 2 * self._kept_nbytes > self._tails_nbytes
+        # It has been asked for ranges only where there was no room for a whole object.
+        is_known = len(self._rangeless.get(store, ())) >= _REFUSALS_MAX
+        return is_known and 2 * self._kept_nbytes > self._tails_nbytes
 
     def _has_room(self, i: int, nbytes: int, limit_nbytes: int) -> bool:
         """Whether bytes of an object may be kept: those of all objects together are limited."""
