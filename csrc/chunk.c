@@ -24,8 +24,29 @@ int64_t ringio_chunk_find(struct ringio_chunk *chunk, const int64_t *starts)
                 chunk->outer[dim] = on_level;
         }
     }
-    chunk->projection.source_offset = (int64_t)inside;
+    chunk->first = (int64_t)inside;
     return (int64_t)id;
+}
+
+/* Of a chunk that is stored as it is only what the box wants is read, as narrow.c has it for batches. */
+static void narrow(struct ringio_chunk *chunk)
+{
+    struct ringio_request *request = &chunk->request;
+    uint64_t chunk_nbytes = chunk->chain.decoded_nbytes;
+    int is_file = request->nbytes == RINGIO_TO_END && request->offset == 0;
+    size_t first, end;
+    if (chunk->chain.codec_count || chunk_nbytes == RINGIO_SAME_SIZE || request->file == RINGIO_NO_FILE ||
+        (!is_file && request->nbytes != chunk_nbytes) ||
+        !scatter_source_span(&chunk->projection, &chunk->layout, chunk->counts, (uint32_t)chunk->plan.dim_count, &first,
+                             &end) ||
+        end > chunk_nbytes)
+        return;
+    request->offset += first;
+    request->nbytes = chunk->task.source_nbytes = end - first;
+    request->flags |= is_file ? RINGIO_REQUEST_PART_OF_FILE : 0;
+    chunk->projection.source_offset -= (int64_t)first;
+    chunk->part_chain = (struct ringio_chain){RINGIO_SAME_SIZE, chunk_nbytes, 0, 0};
+    chunk->plan.chains = &chunk->part_chain;
 }
 
 static void set_place(struct ringio_chunk *chunk, const char *path, const uint8_t *identity, uint64_t offset,
@@ -45,7 +66,11 @@ static void set_place(struct ringio_chunk *chunk, const char *path, const uint8_
     chunk->request.file = offset == RINGIO_MISSING ? RINGIO_NO_FILE : 0;
     chunk->request.offset = offset;
     chunk->request.nbytes = nbytes;
+    chunk->request.flags &= ~(uint32_t)RINGIO_REQUEST_PART_OF_FILE;
     chunk->task.source_nbytes = nbytes;
+    chunk->projection.source_offset = chunk->first;
+    chunk->plan.chains = &chunk->chain;
+    narrow(chunk);
 }
 
 /* Whether the file is the one that the plan expects, or none is expected. */

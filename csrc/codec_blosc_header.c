@@ -70,11 +70,11 @@ int blosc_read_header(struct blosc_chunk *chunk, struct codec_error *error)
     chunk->codec = header[2] >> 5;
     if (chunk->version == 0)
         return codec_corrupt(error, RINGIO_REASON_HEADER);
-    if (chunk->version > BLOSC2_LAST_VERSION)
-        return codec_unsupported(error, RINGIO_REASON_INNER_CODEC);
-    int status = read_sizes(chunk, error);
+    int status = read_sizes(chunk, error); /* first, since they tell damage from a format that we do not know */
     if (status != 0)
         return status;
+    if (chunk->version > BLOSC2_LAST_VERSION)
+        return codec_unsupported(error, RINGIO_REASON_INNER_CODEC);
     chunk->header_nbytes = BLOSC1_HEADER_NBYTES;
     if ((chunk->flags & FLAG_EXTENDED) == FLAG_EXTENDED) {
         chunk->header_nbytes = BLOSC2_HEADER_NBYTES;

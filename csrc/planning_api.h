@@ -188,10 +188,12 @@ struct ringio_chunk {
     struct ringio_layout layout;
     struct ringio_target target;
     struct ringio_chain chain;
+    struct ringio_chain part_chain; /* the plan's instead, where not all of a chunk is read */
     const struct ringio_grid *grid;
     int64_t counts[32]; /* of the box */
     int64_t steps[32];  /* between its elements, all positive */
     int64_t outer[32];  /* where in the grid of outermost chunks ringio_chunk_find() has found it */
+    int64_t first;      /* where in its chunk, in bytes */
 };
 
 /* ringio_chunk_find() gives the id of the innermost chunk that holds all of the box that begins at 'starts' (dim_count
@@ -204,7 +206,9 @@ int64_t ringio_chunk_find(struct ringio_chunk *chunk, const int64_t *starts);
    where that is not NULL.  Then it reads, decodes and places the box on the calling thread, if that takes no waiting.
    'path' is kept as a pointer, the rest is copied.  Returns 1 when it is done; 0 when it has to be waited for, which
    ringio_execute() of the plan does; negative when something is wrong, which ringio_execute() of a plan with the words
-   for it will say: nothing is known then, not even that the file is still the one that 'identity' says. */
+   for it will say: nothing is known then, not even that the file is still the one that 'identity' says.
+
+   Of a chunk without codecs only what lies between the first and the last byte of the box is read. */
 int ringio_chunk_read(struct ringio_reader *reader, struct ringio_chunk *chunk, const char *path,
                       const uint8_t *identity, uint64_t offset, uint64_t nbytes, uint8_t *target,
                       uint64_t target_nbytes);

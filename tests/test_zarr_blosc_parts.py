@@ -183,3 +183,27 @@ def test_crops_of_shards(tmp_path: Path) -> None:
     for _ in range(2):
         for (t, y, x), crop in zip(starts.tolist(), opened.read_crops(starts, (2, 12, 12)), strict=True):
             assert np.array_equal(crop, data[t : t + 2, y : y + 12, x : x + 12])
+
+
+@pytest.mark.parametrize("header_alone", [False, True])
+def test_a_chunk_of_other_bytes_is_damaged(tmp_path: Path, header_alone: bool) -> None:
+    """Whatever its first bytes look like, it has not the size that it says."""
+    data = image((1, 64, 64), "i2")
+    write_array(tmp_path / "a.zarr", data, data.shape, numcodecs.Blosc("lz4", 5, 1))
+    chunk = tmp_path / "a.zarr" / "0.0.0"
+    encoded = chunk.read_bytes()
+    for seed in range(20):
+        noise = np.random.default_rng(seed).bytes(16 if header_alone else len(encoded))
+        chunk.write_bytes(noise + encoded[len(noise) :])
+        with pytest.raises(ringio.DecodeError):
+            ringio_zarr.open_array(tmp_path / "a.zarr")[...]
+
+
+def test_a_format_to_come_is_unsupported(tmp_path: Path) -> None:
+    data = image((1, 64, 64), "i2")
+    write_array(tmp_path / "a.zarr", data, data.shape, numcodecs.Blosc("lz4", 5, 1))
+    chunk = tmp_path / "a.zarr" / "0.0.0"
+    chunk.write_bytes(bytes([99]) + chunk.read_bytes()[1:])
+    with pytest.raises(ringio.UnsupportedCodecError) as caught:
+        ringio_zarr.open_array(tmp_path / "a.zarr")[...]
+    assert caught.value.path == str(chunk)

@@ -117,3 +117,35 @@ def test_a_draft_gives_its_boxes_as_they_were() -> None:
         after = draft.intersection()
         assert after.projections.tobytes() == before.projections.tobytes()
         assert after.counts.tobytes() == before.counts.tobytes()
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "threads"])
+def test_a_box_of_one_chunk_reads_no_more(backend: str, stored: Any) -> None:
+    """On the calling thread, too, and as often as one likes."""
+    path, truth = stored
+    itemsize = truth.itemsize
+    with ringio.Reader(backend, workers=1) as reader:
+        array = ringio_zarr.open_array(path, reader=reader)
+        for _ in range(2):
+            for index in ((3, 7, 1), (17, 39, 5), (23, 39, 5), (slice(1, 3), slice(11, 19, 2), slice(4, 6)), (5, 3)):
+                assert np.array_equal(array[index], truth[index])
+        before = reader.statistics().bytes_read
+        for index in ((3, 7, 1), (0, 0, 0), (17, 39, 5)):
+            assert array[index] == truth[index]
+        assert reader.statistics().bytes_read - before == 3 * itemsize
+
+
+def test_a_chunk_of_another_size_is_an_error(stored: Any) -> None:
+    path, truth = stored
+    with ringio.Reader(workers=1) as reader:
+        array = ringio_zarr.open_array(path, reader=reader)
+        assert array[3, 7, 1] == truth[3, 7, 1]
+        chunks = sorted(file for file in (path / "c").rglob("*") if file.is_file())
+        kept = chunks[0].read_bytes()
+        try:
+            chunks[0].write_bytes(kept[:-4])
+            with pytest.raises(ringio.RingioError):
+                array[0, 0, 0]
+        finally:
+            chunks[0].write_bytes(kept)
+        assert array[0, 0, 0] == truth[0, 0, 0]

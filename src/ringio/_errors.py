@@ -74,7 +74,15 @@ class DecodeError(RingioError, ValueError):
 
 
 class UnsupportedCodecError(RingioError, ValueError):
-    """A codec, or a feature of one, that this build cannot decode; the message names it."""
+    """A codec, or a feature of one, that this build cannot decode; the message names it.
+
+    Attributes:
+        path: of the object whose bytes ask for it; "" where it is not bytes that do.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class PlanError(RingioError, ValueError):
@@ -198,7 +206,7 @@ def error_from_failure(
     if status == lib.RINGIO_NO_MEMORY:
         return MemoryLimitError(f"{place}: needs {got} bytes at once, the reader's memory limit leaves {expected}")
     if status == lib.RINGIO_UNSUPPORTED:
-        return UnsupportedCodecError(f"{where}: {_REASONS.get(got, 'unsupported')}")
+        return UnsupportedCodecError(f"{where}: {_REASONS.get(got, 'unsupported')}", path=path)
     return DecodeError(f"{where}: {_decode_problem(status, got, expected)}", path=path, offset=offset, length=length)
 
 

@@ -93,7 +93,7 @@ static void test_find(void)
     for (int64_t start = 0; start < LENGTH * CHUNK_COUNT - 2; start++) {
         int fits = start % LENGTH + 2 < LENGTH;
         CHECK(ringio_chunk_find(chunk, &start) == (fits ? start / LENGTH : -1));
-        CHECK(!fits || (chunk->projection.source_offset == start % LENGTH && chunk->outer[0] == start / LENGTH / 2));
+        CHECK(!fits || (chunk->first == start % LENGTH && chunk->outer[0] == start / LENGTH / 2));
     }
     chunk->counts[0] = chunk->steps[0] = INT64_MAX / 2;
     CHECK(ringio_chunk_find(chunk, &(int64_t){0}) == -1);
