@@ -118,8 +118,18 @@ class CollectedUnits:
         self.work.cancel()
 
 
+class Bare(Work):
+    """Nothing but what all work has."""
+
+    def result(self):
+        self._check()
+
+    def _is_all_of(self, store):
+        return False
+
+
 def test_work_may_be_cancelled_by_the_collector_while_it_ends():
-    work = Work(Pool(1, 1), 1)
+    work = Bare(Pool(1, 1), 1)
     called = []
     work.add_done_callback(called.append)
     work._units = CollectedUnits(work)
@@ -129,7 +139,7 @@ def test_work_may_be_cancelled_by_the_collector_while_it_ends():
 
 
 def test_work_may_be_cancelled_by_the_collector_while_steps_are_counted():
-    work = Work(Pool(1, 1), 2)
+    work = Bare(Pool(1, 1), 2)
 
     class Count(int):
         def __sub__(self, other):
@@ -142,15 +152,11 @@ def test_work_may_be_cancelled_by_the_collector_while_steps_are_counted():
 
 
 def test_work_whose_units_cannot_be_made_fails():
-    class Starved(Work):
-        def result(self):
-            self._check()
-
     def units():
         raise MemoryError("no unit")
         yield
 
-    work = Starved(Pool(1, 1), 1)
+    work = Bare(Pool(1, 1), 1)
     work._units.append(units())
     work.start()
     assert work.wait(10)

@@ -82,6 +82,16 @@ def between_tries(work: Work[Any]) -> None:
     work._try(Asked(), ask)  # type: ignore[arg-type]
 
 
+class Bare(Work[None]):
+    """Nothing but what all work has."""
+
+    def result(self) -> None:
+        self._check()
+
+    def _is_all_of(self, store: Any) -> bool:
+        return False
+
+
 def waiting(work: Work[Any]) -> None:
     work.wait(0.001)
 
@@ -96,7 +106,7 @@ def test_it_ends_wherever_the_collector_cancels_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(_object_work, "delay_s", lambda attempt: 0.001)
     monkeypatch.setattr(_object_work, "_GRACE_S", 0.002)
     for at in range(1, STEPS_MAX):
-        work: Work[Any] = Work(Pool(1, 1), 1)
+        work = Bare(Pool(1, 1), 1)
         if not ends_if_collected(lambda work=work: call(work), work.cancel, at):  # type: ignore[misc]
             break
         assert work.cancelled()

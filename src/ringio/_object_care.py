@@ -9,6 +9,7 @@ only for as long as no other has come with one, how the others are asked for.
 from __future__ import annotations
 
 import errno
+from abc import abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -34,9 +35,9 @@ class CarefulWork(Work[T], Generic[T, Item]):
         self._plain: dict[Store, Problem] = {}  # what came instead of a range, of stores that had given none
         self._troubles: Counter[Store] = Counter()  # objects that could not be had, and not because they do not exist
 
+    @abstractmethod
     def _units_of(self, item: Item) -> Iterator[Unit]:
         """How an item is asked for: in one unit where that is done with care."""
-        raise NotImplementedError
 
     def _with_care(self, store: Store, waiting: deque[Item]) -> Unit:
         """Ask for the first of some items; the others follow."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -126,9 +127,9 @@ class Outcome(CarefulWork[list[TaskFailure], Object]):
                 each.version = version
             return each.version.is_same(version)
 
+    @abstractmethod
     def _end(self, each: Object) -> None:
         """Behind the last request of an object: whether it still is what it was."""
-        raise NotImplementedError
 
     # -------------------------------------------------------------------------------------------------- what comes out
 

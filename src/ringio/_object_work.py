@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -38,7 +39,7 @@ class ObjectChangedError(Exception):
     """An object that was replaced while it was read."""
 
 
-class Work(Generic[T]):
+class Work(ABC, Generic[T]):
     """Units of work, and when they are all done.
 
     It is made, given units with ``_add``, started, and is done when as many steps were finished as were announced.
@@ -108,13 +109,13 @@ class Work(Generic[T]):
         """Whether it was cancelled."""
         return self._stopped.is_set()
 
+    @abstractmethod
     def result(self) -> T:
         """What came out of it, when it is done, which is waited for.
 
         Raises:
             RingioError: it was cancelled.
         """
-        raise NotImplementedError
 
     def _check(self) -> None:
         while not self._finished.wait(_SLICE_S):
@@ -210,9 +211,9 @@ class Work(Generic[T]):
                 self.cancel()
         return problem
 
+    @abstractmethod
     def _is_all_of(self, store: Store) -> bool:
         """Whether this store is the only one that is asked, and has answered nothing."""
-        raise NotImplementedError
 
     def _is_rangeless(self, store: Store) -> bool:
         """Whether there is no use in asking a store for more ranges."""
